@@ -1,0 +1,180 @@
+"""Open WebUI's database as its administrator: facts, extensions, the ledger's schema.
+
+A connection is opened for each call and closed after it, with a fresh password, so that a rotated secret is picked up
+and no connection of the budget is held while a Job works for minutes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import (
+    DependentObjectsStillExist,
+    DuplicateObject,
+    FeatureNotSupported,
+    InsufficientPrivilege,
+    InvalidCatalogName,
+    InvalidPassword,
+    TooManyConnections,
+    UndefinedFile,
+)
+
+from shared.connection_budget import ServerLimits
+from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
+from shared.model import ChunkTable, DatabaseAddress, DatabaseFacts
+from shared.transfer import ledger
+
+CONNECT_TIMEOUT_SECONDS = 10
+APPLICATION_NAME = "scaleout"
+
+
+class PostgresDatabases:
+    """`shared.ports.Databases`: `password` is asked at every connection, `user` is the administrator's login."""
+
+    def __init__(self, user: Callable[[], str], password: Callable[[], str], options: dict[str, str]) -> None:
+        self._user = user
+        self._password = password
+        self._options = options
+        """libpq options, such as sslmode and sslrootcert."""
+
+    def as_admin(self, address: DatabaseAddress) -> "PostgresDatabase":
+        return PostgresDatabase(address, self._user, self._password, self._options)
+
+
+class PostgresDatabase:
+    """`shared.ports.Database` through psycopg."""
+
+    def __init__(
+        self, address: DatabaseAddress, user: Callable[[], str], password: Callable[[], str], options: dict[str, str]
+    ) -> None:
+        self._address = address
+        self._user = user
+        self._password = password
+        self._options = options
+
+    def read_facts(self, role: str) -> DatabaseFacts:
+        with self._connection() as connection:
+            return DatabaseFacts(
+                version=str(_one(connection, "show server_version")),
+                limits=_read_limits(connection),
+                sessions=int(_one(connection, OTHER_SESSIONS, (role,))),
+                extensions=dict(connection.execute("select extname, extversion from pg_extension").fetchall()),
+                available_extensions=_available(connection),
+                chunk_table=_read_chunk_table(connection),
+                ledger_exists=_one(connection, "select to_regnamespace('scaleout') is not null"),
+            )
+
+    def read_chunk_table(self) -> ChunkTable | None:
+        with self._connection() as connection:
+            return _read_chunk_table(connection)
+
+    def enable_extension(self, name: str) -> None:
+        with self._connection() as connection:
+            connection.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("alter extension {} update").format(sql.Identifier(name)))
+
+    def drop_extension(self, name: str) -> None:
+        with self._connection() as connection:
+            connection.execute(sql.SQL("drop extension if exists {}").format(sql.Identifier(name)))
+
+    def create_ledger(self, role: str) -> None:
+        with self._connection() as connection:
+            connection.execute(ledger.SCHEMA_SQL.encode())
+            for grant in LEDGER_GRANTS:
+                connection.execute(sql.SQL(grant).format(sql.Identifier(role)))
+
+    def drop_ledger(self) -> None:
+        with self._connection() as connection:
+            connection.execute("drop schema if exists scaleout cascade")
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+        where = f"{self._address.host}:{self._address.port}/{self._address.name}"
+        try:
+            with psycopg.connect(
+                host=self._address.host,
+                port=self._address.port,
+                dbname=self._address.name,
+                user=self._user(),
+                password=self._password(),
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                application_name=APPLICATION_NAME,
+                **self._options,
+            ) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise _explained(error, where, self._user()) from error
+
+
+LEDGER_GRANTS = (
+    "grant usage, create on schema scaleout to {}",
+    "grant select, insert, update, delete on all tables in schema scaleout to {}",
+    "grant usage, select on all sequences in schema scaleout to {}",
+    "grant usage, create on schema public to {}",
+)
+
+OTHER_SESSIONS = """
+select count(*) from pg_stat_activity
+where backend_type = 'client backend' and pid <> pg_backend_pid() and usename is distinct from %s
+"""
+
+CHUNK_TABLE = """
+select format_type(a.atttypid, a.atttypmod), a.atttypmod, pg_get_userbyid(c.relowner),
+       array(select indexrelid::regclass::text from pg_index where indrelid = c.oid order by 1)
+from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'vector'
+where c.oid = to_regclass('public.document_chunk')
+"""
+
+
+def _one(connection: psycopg.Connection[Any], query: str, parameters: tuple[Any, ...] = ()) -> Any:
+    row = connection.execute(query.encode(), parameters).fetchone()
+    return row[0] if row else None
+
+
+def _read_limits(connection: psycopg.Connection[Any]) -> ServerLimits:
+    """Source: facts §5, the true limits come from the server, not from the SKU."""
+    return ServerLimits(
+        max_connections=int(_one(connection, "show max_connections")),
+        reserved_connections=int(_one(connection, "select coalesce(current_setting('reserved_connections', true), '0')")),
+        superuser_reserved_connections=int(_one(connection, "show superuser_reserved_connections")),
+    )
+
+
+def _available(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    wanted = "select name, default_version from pg_available_extensions where name in ('vector', 'uuid-ossp')"
+    return dict(connection.execute(wanted).fetchall())
+
+
+def _read_chunk_table(connection: psycopg.Connection[Any]) -> ChunkTable | None:
+    row = connection.execute(CHUNK_TABLE).fetchone()
+    if row is None:
+        return None
+    rows = int(_one(connection, "select count(*) from public.document_chunk"))
+    return ChunkTable(rows, int(row[1]), str(row[0]).partition("(")[0], str(row[2]), tuple(row[3]))
+
+
+def _explained(error: psycopg.Error, where: str, user: str) -> MigrationError:
+    text = " ".join(str(error).split())
+    if isinstance(error, InvalidPassword) or "password authentication failed" in text:
+        return ConfigurationError(
+            f"PostgreSQL at {where} refused the password of {user}",
+            hint="Put the administrator's current password into the key vault secret that the request names.",
+        )
+    if isinstance(error, InvalidCatalogName) or ("database" in text and "does not exist" in text):
+        return ConfigurationError(f"there is no such database at {where}", hint="Correct target.database.")
+    if isinstance(error, TooManyConnections) or "remaining connection slots" in text:
+        return TransientError(f"PostgreSQL at {where} has no connection left for {user}")
+    if isinstance(error, FeatureNotSupported | UndefinedFile) or "not allow-listed" in text:
+        return ConfigurationError(
+            f"PostgreSQL at {where} does not offer the extension: {text}",
+            hint="Allow it with the server parameter azure.extensions, or use a server version that has it.",
+        )
+    if isinstance(error, InsufficientPrivilege):
+        return PermissionMissing(f"{user} may not do this at {where}: {text}", hint="Use an azure_pg_admin login.")
+    if isinstance(error, DependentObjectsStillExist | DuplicateObject):
+        return ConfigurationError(f"PostgreSQL at {where}: {text}")
+    if isinstance(error, psycopg.OperationalError):
+        return TransientError(f"cannot reach PostgreSQL at {where}: {text}", hint="Check its firewall and its state.")
+    return ConfigurationError(f"PostgreSQL at {where}: {text}")

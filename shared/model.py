@@ -1,0 +1,290 @@
+"""The words of a migration, as frozen values.
+
+A run is asked for by a `MigrationRequest`; its phases are planned from a `Brief` (request and survey); each step
+answers with an `Outcome` that carries a plan or a `Progress`. All of them cross the wire (`shared.wire`) and stay in
+durable history, so none of them ever holds a secret.
+"""
+
+import enum
+from dataclasses import dataclass, field
+
+from shared.connection_budget import ConnectionBudget, ServerLimits
+from shared.wire import JsonObject
+
+
+class Mode(enum.StrEnum):
+    """What a run does: only read and report, or read and then migrate."""
+
+    PLAN = "plan"
+    MIGRATE = "migrate"
+
+
+class RunState(enum.StrEnum):
+    """How a run stands, or how it ended."""
+
+    RUNNING = "running"
+    PLANNED = "planned"
+    REFUSED = "refused"  # the plan found a blocking problem: nothing was changed
+    MIGRATED = "migrated"
+    ROLLED_BACK = "rolled_back"
+    HALTED = "halted"  # an operator decides; the healthy side serves
+
+
+class PhaseState(enum.StrEnum):
+    """How one phase of a run stands."""
+
+    PENDING = "pending"
+    PLANNED = "planned"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNDONE = "undone"
+
+
+class Severity(enum.StrEnum):
+    """How much a finding matters: blocking stops the run before anything is changed."""
+
+    BLOCKING = "blocking"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the Open WebUI to migrate lives. The defaults are the runbook's names."""
+
+    subscription_id: str
+    resource_group: str
+    cluster: str
+    key_vault: str
+    """URL of the vault, `https://<name>.vault.azure.net`."""
+    postgres_server: str
+    postgres_resource_group: str = ""
+    """Empty: the cluster's resource group."""
+    namespace: str = "ollama"
+    deployment: str = "open-webui"
+    service: str = "open-webui"
+    disk_claim: str = "open-webui-disk-pvc"
+    files_claim: str = "open-webui-files-pvc"
+    database: str = "openwebui"
+    admin_user: str = ""
+    """Empty: the server's administrator login."""
+    admin_password_secret: str = "postgres-admin-password"  # noqa: S105 - the name of a secret, not a secret
+
+    @property
+    def key(self) -> str:
+        """Names the Deployment among all that this app may migrate: one run at a time per key."""
+        return f"{self.cluster}-{self.namespace}-{self.deployment}"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator may choose; every default is the safe choice."""
+
+    replicas: int = 3
+    approval: bool = False
+    """Wait for `POST …/approve` before Open WebUI is stopped."""
+    approval_deadline_seconds: int = 24 * 3600
+    native_dimension: bool = False
+    """Make the vector column as wide as the embeddings are, instead of Open WebUI's default of 1536."""
+    storage_class: str = "azurefile-csi-premium"
+    share_size: str = "100Gi"
+    """The smallest Azure Files Premium share. Source: facts §1.8."""
+    unused_storage_class: str = ""
+    """A StorageClass to remove in phase 2 (runbook step 2.2); empty: none."""
+    redis_image: str = "redis:7.4-alpine"
+    workers: int = 2
+    """Database connections of the mover."""
+    throttle_rows_per_second: int = 0
+    """0: as fast as the budget's connections go."""
+    full_verification: bool = False
+    """Read every row back, beyond counts and digests."""
+    force_conflicts: bool = False
+    """Take over fields that another field manager owns, instead of stopping with the list of conflicts."""
+    soak_seconds: int = 3600
+    """How long after the migration the health guard may roll back by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRequest:
+    """What `POST /api/migrations` asks for."""
+
+    target: Target
+    mode: Mode = Mode.PLAN
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding of a plan, with what to do about it."""
+
+    code: str
+    severity: Severity
+    message: str
+    hint: str = ""
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object that a phase will create, change or delete."""
+
+    action: str
+    """create | change | delete | keep"""
+    kind: str
+    name: str
+    detail: str = ""
+    """A diff or a sentence; never a secret's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """Where Open WebUI's database is, as its own DATABASE_URL says, without the password."""
+
+    host: str
+    port: int
+    name: str
+    role: str
+    """The application's role: it must own `document_chunk`. Source: facts §2."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTable:
+    """`document_chunk` as it was found."""
+
+    rows: int
+    dimension: int
+    column_type: str
+    owner: str
+    indexes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What the preflight reads from PostgreSQL."""
+
+    version: str
+    limits: ServerLimits
+    sessions: int
+    """Sessions of other clients, beside Open WebUI's own."""
+    extensions: dict[str, str]
+    """Installed extension → version."""
+    available_extensions: dict[str, str]
+    chunk_table: ChunkTable | None = None
+    ledger_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """What the phases need to know of the user's Deployment, without its literal values."""
+
+    container: str
+    image: str
+    replicas: int
+    strategy: str
+    mount_path: str
+    volume: str
+    """The pod volume that mounts the disk claim."""
+    port: int
+    labels: dict[str, str]
+    """matchLabels of its selector."""
+    environment: tuple[str, ...]
+    """Names of the variables that are set."""
+    pod: str
+    node: str
+    digest: str
+    """Of the whole spec: tells whether somebody changed it after the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFacts:
+    """The source volume and the classes around it."""
+
+    volume: str
+    reclaim_policy: str
+    size: str
+    storage_class: str
+    files_claim_exists: bool = False
+    target_class_exists: bool = False
+    unused_class_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFactsBrief:
+    """What Azure says of the database server."""
+
+    name: str
+    version: str
+    sku: str
+    tier: str
+    allow_list: tuple[str, ...]
+    """`azure.extensions`, upper case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything the preflight found; later phases plan from it. A part that could not be read is None."""
+
+    problems: tuple[Problem, ...] = ()
+    deployment: DeploymentFacts | None = None
+    address: DatabaseAddress | None = None
+    database: DatabaseFacts | None = None
+    server: ServerFactsBrief | None = None
+    storage: StorageFacts | None = None
+    store: JsonObject = field(default_factory=dict)
+    """The mover's `inspect` result: collections, rows, files, models."""
+    budget: ConnectionBudget | None = None
+    column_dimension: int = 1536
+    half_precision: bool = False
+
+    @property
+    def blocked(self) -> bool:
+        return any(problem.severity is Severity.BLOCKING for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a phase plans from."""
+
+    run: str
+    """Name of the run, fit for labels and object names."""
+    request: MigrationRequest
+    survey: Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one call of `apply` or `undo` has come."""
+
+    finished: bool
+    step: str = ""
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    check_again_in_seconds: float = 1.0
+    interruptible: bool = True
+    """False between the stop of the old pod and the new one's first answer: a pause would only lengthen the downtime."""
+    awaits: str = ""
+    """Name of an external event that must come before the next call (the approval gate)."""
+    down_since: str = ""
+    """ISO time at which Open WebUI stopped answering; empty when it was not stopped."""
+    answering_since: str = ""
+    result: JsonObject = field(default_factory=dict)
+    """What this phase adds to the run's report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an activity answers: never an exception, except TransientError, which Durable retries."""
+
+    phase: str
+    state: str
+    """done | failed"""
+    message: str = ""
+    hint: str = ""
+    needs_operator: bool = False
+    result: JsonObject | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.state == "failed"
