@@ -1,0 +1,170 @@
+"""Read and rewrite a user's Deployment. Pure: manifests in, values and patches out.
+
+The Deployment stays the user's: image, sidecars, tolerations and every variable that is not listed here are kept as they
+are. Secrets are referred to as the user refers to them and never copied into a plan.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared.model import DatabaseAddress, DeploymentFacts
+from shared.ports import Manifest
+
+SWITCHED_AT = "scaleout.dev/switched-at"
+STOPPED_AT = "scaleout.dev/stopped-at"
+
+
+def pod_spec(deployment: Manifest) -> Manifest:
+    """The pod template's spec."""
+    spec: Manifest = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+def volume_of_claim(deployment: Manifest, claim: str) -> str | None:
+    """Name of the pod volume that is this claim, or None."""
+    for volume in pod_spec(deployment).get("volumes") or []:
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim:
+            return str(volume["name"])
+    return None
+
+
+def container_with_volume(deployment: Manifest, volume: str) -> tuple[Manifest, str] | None:
+    """The first container that mounts this volume, and where."""
+    for container in pod_spec(deployment)["containers"]:
+        for mount in container.get("volumeMounts") or []:
+            if mount["name"] == volume:
+                return container, str(mount["mountPath"])
+    return None
+
+
+def container(deployment: Manifest, name: str) -> Manifest:
+    """The container of this name."""
+    return next(c for c in pod_spec(deployment)["containers"] if c["name"] == name)
+
+
+def environment_entry(container: Manifest, name: str) -> Manifest | None:
+    """The `env` entry of this name, as the user wrote it."""
+    return next((entry for entry in container.get("env") or [] if entry["name"] == name), None)
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether Kubernetes sends traffic to this pod."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and not pod["metadata"].get("deletionTimestamp")
+
+
+def describe(deployment: Manifest, claim: str, pods: Sequence[Manifest]) -> DeploymentFacts | None:
+    """What the phases need to know; None when no container mounts the claim."""
+    volume = volume_of_claim(deployment, claim)
+    found = container_with_volume(deployment, volume) if volume else None
+    if volume is None or found is None:
+        return None
+    main, mount_path = found
+    ports = main.get("ports") or []
+    running = next((pod for pod in pods if is_ready(pod)), None)
+    return DeploymentFacts(
+        container=main["name"],
+        image=main["image"],
+        replicas=int(deployment["spec"].get("replicas", 1)),
+        strategy=(deployment["spec"].get("strategy") or {}).get("type", "RollingUpdate"),
+        mount_path=mount_path,
+        volume=volume,
+        port=int(ports[0]["containerPort"]) if ports else 8080,
+        labels=dict(deployment["spec"]["selector"].get("matchLabels") or {}),
+        environment=tuple(entry["name"] for entry in main.get("env") or []),
+        pod=running["metadata"]["name"] if running else "",
+        node=(running["spec"].get("nodeName") or "") if running else "",
+        digest=spec_digest(deployment),
+    )
+
+
+def spec_digest(deployment: Manifest) -> str:
+    """Digest of the spec: the same as long as nobody changes the Deployment."""
+    return hashlib.sha256(json.dumps(deployment["spec"], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def parse_database_url(url: str) -> DatabaseAddress | None:
+    """The address in Open WebUI's DATABASE_URL; None when it is not PostgreSQL.
+
+    Source: Open WebUI 0.12, env.py: SQLAlchemy spellings such as `postgresql+psycopg2://` and `postgres://`.
+    """
+    parts = urlsplit(url)
+    if not parts.scheme.startswith("postgres") or not parts.hostname:
+        return None
+    return DatabaseAddress(
+        host=parts.hostname,
+        port=parts.port or 5432,
+        name=parts.path.lstrip("/") or (parts.username or ""),
+        role=parts.username or "",
+    )
+
+
+def switch_patch(
+    facts: DeploymentFacts, files_claim: str, environment: Sequence[Manifest], annotations: Mapping[str, str]
+) -> Manifest:
+    """The strategic merge patch that turns the stopped Deployment into one that serves from the new stores.
+
+    Recreate, because server-side apply cannot switch a defaulted RollingUpdate (source: facts §7) and two pods on
+    two stores must never answer at once.
+    """
+    probes = {
+        "readinessProbe": _probe("/ready", facts.port, period_seconds=5, failure_threshold=3),
+        "livenessProbe": _probe("/health", facts.port, period_seconds=10, failure_threshold=6),
+        "startupProbe": _probe("/health", facts.port, period_seconds=5, failure_threshold=60),
+    }
+    main: dict[str, Any] = {"name": facts.container, "env": list(environment), **probes}
+    volume = {"name": facts.volume, "persistentVolumeClaim": {"claimName": files_claim}}
+    return {
+        "metadata": {"annotations": dict(annotations)},
+        "spec": {
+            "replicas": 1,
+            "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
+            "template": {"spec": {"containers": [main], "volumes": [volume]}},
+        },
+    }
+
+
+def _probe(path: str, port: int, *, period_seconds: int, failure_threshold: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
+        "periodSeconds": period_seconds,
+        "timeoutSeconds": 5,
+        "failureThreshold": failure_threshold,
+    }
+
+
+def is_settled(deployment: Manifest, replicas: int) -> bool:
+    """Whether the rollout has ended with this many pods available. Source: facts §7."""
+    status = deployment.get("status") or {}
+    return (
+        int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
+        and int(deployment["spec"].get("replicas", 1)) == replicas
+        and int(status.get("updatedReplicas") or 0) == replicas
+        and int(status.get("replicas") or 0) == replicas
+        and int(status.get("availableReplicas") or 0) == replicas
+    )
+
+
+FATAL_WAITS = (
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RunContainerError",
+)
+
+
+def startup_failure(pods: Sequence[Manifest]) -> str | None:
+    """Why a pod cannot start, in the kubelet's words, or None. Source: facts §7, nothing rolls back by itself."""
+    for pod in pods:
+        for status in (pod.get("status") or {}).get("containerStatuses") or []:
+            waiting = (status.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason") in FATAL_WAITS:
+                name = pod["metadata"]["name"]
+                return f"{name}/{status['name']}: {waiting['reason']} {waiting.get('message') or ''}".strip()
+    return None

@@ -1,0 +1,221 @@
+"""Run the mover (`shared.transfer`) where the data is: by exec in the serving pod, or as a Job beside the disk.
+
+By exec for short reads, because that creates no object: a plan leaves the cluster byte for byte as it was. As a Job for
+everything that copies. Both end in one JSON line, a result or an error, which becomes one of ours here.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.deployments import container, environment_entry, pod_spec
+from shared.errors import ConfigurationError, MigrationError, PermanentError, TransientError, VerificationFailed
+from shared.model import DeploymentFacts, Progress
+from shared.ports import Cluster, Manifest
+from shared.transfer.packing import pack
+
+SOURCE, FILES, SCRATCH, CODE = "/source", "/files", "/scratch", "/scaleout"
+"""Where a Job mounts the disk, the share, its own scratch space and the mover."""
+
+ARCHIVE = "mover.pyz"
+DATABASE_VARIABLES = ("DATABASE_URL", "PGVECTOR_DB_URL")
+
+BOOTSTRAP = """
+import base64, os, runpy, sys, tempfile
+source = base64.b64decode(sys.stdin.buffer.read(int(sys.argv[1])))
+with tempfile.TemporaryDirectory(prefix="scaleout-") as folder:
+    path = os.path.join(folder, "mover.pyz")
+    with open(path, "wb") as file:
+        file.write(source)
+    sys.argv = [path, *sys.argv[2:]]
+    runpy.run_path(path, run_name="__main__")
+"""
+"""Receives the zipapp on its input, which exec cannot close: hence the length as the first argument."""
+
+ERROR_KINDS: dict[str, type[MigrationError]] = {
+    "transient": TransientError,
+    "verification": VerificationFailed,
+    "configuration": ConfigurationError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MoverJob:
+    """One command of the mover, to be run as a Job."""
+
+    name: str
+    """Of the Job: unique in the namespace and the same at every call, so that a rerun finds it."""
+    run: str
+    deployment: str
+    facts: DeploymentFacts
+    arguments: tuple[str, ...]
+    config_map: str
+    disk_claim: str = ""
+    files_claim: str = ""
+    on_node: str = ""
+    """The node that the disk is attached to: a ReadWriteOnce volume is mounted on one node at a time."""
+
+
+def run_in_pod(
+    cluster: Cluster, facts: DeploymentFacts, arguments: Sequence[str], *, timeout_seconds: float = 120
+) -> dict[str, Any]:
+    """Run the mover inside the serving pod and return its result."""
+    return run_in(cluster, facts.pod, facts.container, arguments, timeout_seconds=timeout_seconds)
+
+
+def run_in(
+    cluster: Cluster, pod: str, container_name: str, arguments: Sequence[str], *, timeout_seconds: float = 120
+) -> dict[str, Any]:
+    """Run the mover inside this pod and return its result."""
+    source = base64.b64encode(pack())
+    command = ["python3", "-c", BOOTSTRAP, str(len(source)), *arguments]
+    done = cluster.execute(pod, container_name, command, stdin=source, timeout_seconds=timeout_seconds)
+    last = _last_line(done.stdout)
+    if last is None:
+        complaint = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise PermanentError(
+            f"the mover's {arguments[0]} ended with code {done.exit_code} in pod {pod}: {complaint}",
+            hint="The pod's image must have python3 with numpy and psycopg, as Open WebUI's has.",
+        )
+    return _result(last, f"{arguments[0]} in pod {pod}")
+
+
+def advance(cluster: Cluster, job: MoverJob, step: str) -> Progress:
+    """Start the Job, or see how far it is; finished with the mover's result. Fails as the mover failed."""
+    live = cluster.read("Job", job.name)
+    if live is None:
+        deployment = cluster.read("Deployment", job.deployment)
+        if deployment is None:
+            raise PermanentError(f"Deployment {job.deployment} is gone", hint="Create it again from your manifests.")
+        cluster.apply(job_manifest(job, deployment))
+        return Progress(finished=False, step=step, check_again_in_seconds=0.5)
+    conditions = {c["type"]: c for c in (live.get("status") or {}).get("conditions") or [] if c["status"] == "True"}
+    last = _last_log_line(cluster, job.name)
+    if "Complete" in conditions and last and "result" in last:
+        return Progress(finished=True, step=step, result=last["result"])
+    if "Complete" in conditions:
+        cluster.delete("Job", job.name)  # its log is gone: the mover's commands may be run again
+        raise TransientError(f"the log of Job {job.name} could not be read after it completed")
+    if "Failed" in conditions:
+        _raise_failed(cluster, job, conditions["Failed"], last)
+    return _running(step, last or {})
+
+
+def job_manifest(job: MoverJob, deployment: Manifest) -> Manifest:
+    """The Job, in Open WebUI's own image and with its own database variables. Pure."""
+    main = container(deployment, job.facts.container)
+    spec = pod_spec(deployment)
+    volumes, mounts = _volumes(job)
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "volumes": volumes,
+        "containers": [
+            {
+                "name": "mover",
+                "image": job.facts.image,
+                "command": ["python3", f"{CODE}/{ARCHIVE}", *job.arguments],
+                "env": [e for name in DATABASE_VARIABLES if (e := environment_entry(main, name))],
+                "volumeMounts": mounts,
+                "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
+            }
+        ],
+    }
+    if main.get("envFrom"):
+        pod["containers"][0]["envFrom"] = main["envFrom"]
+    if main.get("securityContext"):
+        pod["containers"][0]["securityContext"] = main["securityContext"]
+    for inherited in ("securityContext", "nodeSelector", "tolerations", "imagePullSecrets"):
+        if spec.get(inherited):
+            pod[inherited] = spec[inherited]
+    if job.on_node:
+        pod["affinity"] = _beside(job.on_node)
+    labels = {"app.kubernetes.io/managed-by": "scaleout", "scaleout.dev/run": job.run}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": job.name, "labels": labels},
+        "spec": {
+            "backoffLimit": 3,
+            "ttlSecondsAfterFinished": 7 * 24 * 3600,
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+def _volumes(job: MoverJob) -> tuple[list[Manifest], list[Manifest]]:
+    volumes: list[Manifest] = [
+        {"name": "code", "configMap": {"name": job.config_map}},
+        {"name": "scratch", "emptyDir": {}},
+    ]
+    mounts: list[Manifest] = [
+        {"name": "code", "mountPath": CODE, "readOnly": True},
+        {"name": "scratch", "mountPath": SCRATCH},
+    ]
+    if job.disk_claim:
+        volumes.append({"name": "disk", "persistentVolumeClaim": {"claimName": job.disk_claim}})
+        mounts.append({"name": "disk", "mountPath": SOURCE, "readOnly": True})
+    if job.files_claim:
+        volumes.append({"name": "files", "persistentVolumeClaim": {"claimName": job.files_claim}})
+        mounts.append({"name": "files", "mountPath": FILES})
+    return volumes, mounts
+
+
+def _beside(node: str) -> Manifest:
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+
+
+def _running(step: str, last: dict[str, Any]) -> Progress:
+    return Progress(
+        finished=False,
+        step=str(last.get("step") or step),
+        done=int(last.get("done") or 0),
+        total=int(last.get("total") or 0),
+        unit=str(last.get("unit") or ""),
+        check_again_in_seconds=1.0,
+    )
+
+
+def _raise_failed(cluster: Cluster, job: MoverJob, condition: Manifest, last: dict[str, Any] | None) -> None:
+    """Raise as the mover did. A transient failure removes the Job first, so that the retry starts a new one."""
+    kind = ((last or {}).get("error") or {}).get("kind")
+    if kind == "transient":
+        cluster.delete("Job", job.name)
+    if last and "error" in last:
+        _result(last, f"{job.arguments[0]} in Job {job.name}")
+    raise PermanentError(
+        f"Job {job.name} failed: {condition.get('reason')} {condition.get('message') or ''}".strip(),
+        hint=f"kubectl logs -n {cluster.namespace} -l job-name={job.name} --tail=50",
+    )
+
+
+def _last_log_line(cluster: Cluster, job: str) -> dict[str, Any] | None:
+    """The newest JSON line of the Job's newest pod; None when there is none yet."""
+    pods = sorted(cluster.list("Pod", {"job-name": job}), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+    if not pods or (pods[-1].get("status") or {}).get("phase") == "Pending":
+        return None
+    try:
+        return _last_line(cluster.logs(pods[-1]["metadata"]["name"], tail_lines=5))
+    except MigrationError:  # the container is just starting or just gone: the Job's conditions decide
+        return None
+
+
+def _last_line(output: str) -> dict[str, Any] | None:
+    for line in reversed(output.strip().splitlines()):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            return value
+    return None
+
+
+def _result(line: dict[str, Any], where: str) -> dict[str, Any]:
+    if "result" in line:
+        return dict(line["result"])
+    error = line.get("error") or {}
+    kind = ERROR_KINDS.get(str(error.get("kind")), PermanentError)
+    raise kind(f"{where}: {error.get('message', 'ended without a result')}", hint=str(error.get("hint") or ""))
