@@ -12,7 +12,8 @@ from typing import Any
 
 from shared.deployments import container, environment_entry, pod_spec
 from shared.errors import ConfigurationError, MigrationError, PermanentError, TransientError, VerificationFailed
-from shared.model import DeploymentFacts, Progress
+from shared.model import Brief, DeploymentFacts, Progress
+from shared.names import Names
 from shared.ports import Cluster, Manifest
 from shared.transfer.packing import pack
 
@@ -56,6 +57,22 @@ class MoverJob:
     files_claim: str = ""
     on_node: str = ""
     """The node that the disk is attached to: a ReadWriteOnce volume is mounted on one node at a time."""
+
+
+def job_for(brief: Brief, facts: DeploymentFacts, step: str, arguments: tuple[str, ...]) -> MoverJob:
+    """A Job with both the disk and the share, on the node that holds the disk."""
+    target, names = brief.request.target, Names(brief.request.target.deployment, brief.run)
+    return MoverJob(
+        name=names.job(step),
+        run=brief.run,
+        deployment=target.deployment,
+        facts=facts,
+        arguments=arguments,
+        config_map=names.code,
+        disk_claim=target.disk_claim,
+        files_claim=target.files_claim,
+        on_node=facts.node,
+    )
 
 
 def run_in_pod(

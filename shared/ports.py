@@ -82,6 +82,9 @@ class Database(Protocol):
     def drop_extension(self, name: str) -> None:
         """Drop it when nothing depends on it."""
 
+    def drop_empty_chunk_table(self) -> bool:
+        """Drop `document_chunk` unless it holds a row; whether it is gone now."""
+
     def create_ledger(self, role: str) -> None:
         """Schema `scaleout`, usable by the application's role."""
 

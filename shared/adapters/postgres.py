@@ -79,6 +79,16 @@ class PostgresDatabase:
         with self._connection() as connection:
             connection.execute(sql.SQL("drop extension if exists {}").format(sql.Identifier(name)))
 
+    def drop_empty_chunk_table(self) -> bool:
+        with self._connection() as connection:
+            if _one(connection, "select to_regclass('public.document_chunk') is null"):
+                return True
+            connection.execute("lock table public.document_chunk in access exclusive mode")
+            if _one(connection, "select exists (select 1 from public.document_chunk)"):
+                return False
+            connection.execute("drop table public.document_chunk")
+            return True
+
     def create_ledger(self, role: str) -> None:
         with self._connection() as connection:
             connection.execute(ledger.SCHEMA_SQL.encode())
@@ -137,7 +147,9 @@ def _read_limits(connection: psycopg.Connection[Any]) -> ServerLimits:
     """Source: facts §5, the true limits come from the server, not from the SKU."""
     return ServerLimits(
         max_connections=int(_one(connection, "show max_connections")),
-        reserved_connections=int(_one(connection, "select coalesce(current_setting('reserved_connections', true), '0')")),
+        reserved_connections=int(
+            _one(connection, "select coalesce(current_setting('reserved_connections', true), '0')")
+        ),
         superuser_reserved_connections=int(_one(connection, "show superuser_reserved_connections")),
     )
 

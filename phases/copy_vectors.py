@@ -1,0 +1,55 @@
+"""Phase 3c: every chunk from a consistent copy of Chroma into `document_chunk`, while the old pod serves.
+
+Then the indexes, also online, so that the downtime does not grow with the data: the cut-over only adds what changed.
+The ledger in schema `scaleout` makes a rerun go on where it stands. Undo removes exactly the copied rows.
+"""
+
+from dataclasses import dataclass
+
+from shared import mover
+from shared.errors import UnsupportedDeployment
+from shared.model import Brief, Change, Progress
+from shared.ports import Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    copy: mover.MoverJob
+    index: mover.MoverJob
+    removal: mover.MoverJob
+    changes: tuple[Change, ...] = ()
+
+
+def plan(brief: Brief, ports: Ports) -> Plan:
+    facts, options, budget = brief.survey.deployment, brief.request.options, brief.survey.budget
+    if facts is None or budget is None:
+        raise UnsupportedDeployment("the preflight could not read all that this phase needs")
+    workers = max(1, min(options.workers, budget.mover_connections))
+    arguments = ["copy-vectors", "--data", mover.SOURCE, "--scratch", mover.SCRATCH, "--run", brief.run]
+    arguments += ["--workers", str(workers)]
+    if options.throttle_rows_per_second:
+        arguments += ["--throttle", str(options.throttle_rows_per_second)]
+    chroma = brief.survey.store.get("chroma") or {}
+    detail = f"{int(chroma.get('rows') or 0):,} chunks of {len(chroma.get('collections') or []):,} collections"
+    return Plan(
+        copy=mover.job_for(brief, facts, "copy-vectors", tuple(arguments)),
+        index=mover.job_for(brief, facts, "build-indexes", ("build-indexes",)),
+        removal=mover.job_for(brief, facts, "remove-vectors", ("remove-vectors", "--run", brief.run)),
+        changes=(Change("create", "rows", "document_chunk", detail),),
+    )
+
+
+def apply(plan: Plan, ports: Ports) -> Progress:
+    copied = mover.advance(ports.cluster, plan.copy, "copying vectors")
+    if not copied.finished:
+        return copied
+    indexed = mover.advance(ports.cluster, plan.index, "building indexes")
+    if not indexed.finished:
+        return indexed
+    return Progress(finished=True, step="vectors copied", result={**copied.result, "indexes": indexed.result})
+
+
+def undo(plan: Plan, ports: Ports) -> Progress:
+    ports.cluster.delete("Job", plan.copy.name)
+    ports.cluster.delete("Job", plan.index.name)
+    return mover.advance(ports.cluster, plan.removal, "removing copied rows")

@@ -1,0 +1,123 @@
+"""What the preflight makes of its readings. Pure: facts in, problems out."""
+
+from dataclasses import dataclass
+
+from shared.deployments import container, environment_entry
+from shared.model import DeploymentFacts, MigrationRequest, Problem, Severity, Survey
+from shared.ports import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One thing that the phases do with the Kubernetes API."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespaced: bool = True
+
+
+PERMISSIONS = (
+    *(Permission(verb, "deployments", "apps") for verb in ("get", "create", "patch", "update", "delete")),
+    *(Permission(verb, "jobs", "batch") for verb in ("get", "list", "create", "patch", "delete")),
+    *(Permission(verb, "persistentvolumeclaims") for verb in ("get", "create", "patch", "delete")),
+    *(Permission(verb, "configmaps") for verb in ("get", "create", "patch", "delete")),
+    *(Permission(verb, "secrets") for verb in ("get", "create", "patch", "delete")),
+    *(Permission(verb, "services") for verb in ("get", "create", "patch", "delete")),
+    *(Permission(verb, "poddisruptionbudgets", "policy") for verb in ("get", "create", "patch", "delete")),
+    *(Permission(verb, "pods") for verb in ("get", "list")),
+    Permission("get", "persistentvolumes", namespaced=False),
+    Permission("patch", "persistentvolumes", namespaced=False),
+    Permission("get", "storageclasses", "storage.k8s.io", namespaced=False),
+)
+"""Checked before anything is changed; the roles in infra/kubernetes/rbac grant exactly these."""
+
+KNOWN_VERSION = "0.12"
+
+
+def deployment_problems(deployment: Manifest, facts: DeploymentFacts) -> list[Problem]:
+    """What in the Deployment itself stands in the way."""
+    main = container(deployment, facts.container)
+    vector_db = (environment_entry(main, "VECTOR_DB") or {}).get("value", "chroma")
+    problems = []
+    if vector_db == "pgvector":
+        message = "Open WebUI already uses PGVector (VECTOR_DB=pgvector)"
+        problems.append(Problem("already_migrated", Severity.BLOCKING, message, "There is nothing to migrate."))
+    elif vector_db != "chroma":
+        message = f"Open WebUI keeps its vectors in {vector_db}, not in Chroma"
+        problems.append(Problem("not_chroma", Severity.BLOCKING, message, "Only Chroma's own files can be read."))
+    if not facts.pod:
+        message = "no pod of the Deployment is ready, so its store cannot be inspected"
+        hint = "kubectl get pods, and bring Open WebUI back to one ready replica."
+        problems.append(Problem("not_serving", Severity.BLOCKING, message, hint))
+    if facts.replicas > 1:
+        message = f"the Deployment runs {facts.replicas} replicas on one Chroma store"
+        problems.append(Problem("replicas", Severity.BLOCKING, message, "Scale it to 1 first: Chroma has one writer."))
+    tag = facts.image.rpartition(":")[2]
+    if KNOWN_VERSION not in tag:
+        message = f"image {facts.image} is not the Open WebUI {KNOWN_VERSION} that this was proven with"
+        problems.append(Problem("version", Severity.WARNING, message, "Rehearse with this image before you migrate."))
+    if "WEBUI_SECRET_KEY" not in facts.environment:
+        message = "WEBUI_SECRET_KEY is not set: a shared one is made, and users sign in once more after the switch"
+        problems.append(Problem("secret_key", Severity.WARNING, message))
+    return problems
+
+
+def store_problems(survey: Survey) -> list[Problem]:
+    """What the mover found in the store, in its own words."""
+    return [
+        Problem(
+            code=str(found.get("code", "store")),
+            severity=Severity(found.get("severity", "warning")),
+            message=str(found.get("message", "")),
+            hint=str(found.get("policy") or found.get("hint") or ""),
+            ids=tuple(str(i) for i in found.get("ids") or []),
+        )
+        for found in survey.store.get("problems") or []
+    ]
+
+
+def plan_problems(survey: Survey, request: MigrationRequest) -> list[Problem]:
+    """What does not fit together: server, budget, classes, request."""
+    return [*_server_problems(survey), *_budget_problems(survey), *_storage_problems(survey, request)]
+
+
+def _server_problems(survey: Survey) -> list[Problem]:
+    database, problems = survey.database, []
+    if database and "vector" not in database.available_extensions:
+        message = f"PostgreSQL {database.version} does not offer the extension vector"
+        hint = "Use a Flexible Server version that offers pgvector."
+        problems.append(Problem("no_pgvector", Severity.BLOCKING, message, hint))
+    table, address = (database.chunk_table, survey.address) if database else (None, None)
+    if table and address and table.owner != address.role:
+        message = f"document_chunk belongs to {table.owner}, but Open WebUI connects as {address.role} and must own it"
+        hint = f'ALTER TABLE document_chunk OWNER TO "{address.role}";'
+        problems.append(Problem("owner", Severity.BLOCKING, message, hint))
+    if table and table.rows:
+        message = f"document_chunk already holds {table.rows:,} rows; they are kept"
+        problems.append(Problem("rows_present", Severity.NOTE, message))
+    return problems
+
+
+def _budget_problems(survey: Survey) -> list[Problem]:
+    budget = survey.budget
+    if budget is None or budget.sufficient:
+        return []
+    remedy = f"Change to {budget.recommended_sku}" if budget.recommended_sku else "Choose a larger server"
+    hint = f"{remedy}, or ask for fewer replicas (options.replicas)."
+    return [Problem("connections", Severity.BLOCKING, budget.reason, hint)]
+
+
+def _storage_problems(survey: Survey, request: MigrationRequest) -> list[Problem]:
+    storage, problems = survey.storage, []
+    if storage and not storage.target_class_exists:
+        message = f"there is no StorageClass {request.options.storage_class!r}"
+        hint = "kubectl get storageclass; then set options.storage_class to one of Azure Files (RWX)."
+        problems.append(Problem("storage_class", Severity.BLOCKING, message, hint))
+    if storage and not storage.volume:
+        message = f"the claim {request.target.disk_claim} is not bound to a volume"
+        problems.append(Problem("unbound", Severity.BLOCKING, message, "kubectl describe pvc shows why."))
+    if storage and storage.files_claim_exists:
+        message = f"the claim {request.target.files_claim} is there already and is used as it is"
+        problems.append(Problem("files_claim", Severity.NOTE, message))
+    return problems

@@ -1,0 +1,183 @@
+"""Phase 0: read everything, change nothing.
+
+Every reading that fails becomes a finding, so that one plan names all that is wrong. The mover inspects the Chroma store
+from inside the serving pod: no Job, no object, nothing left behind. There is nothing to undo.
+"""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from phases.findings import PERMISSIONS, deployment_problems, plan_problems, store_problems
+from shared import deployments, mover
+from shared.connection_budget import ConnectionBudget, Demand, plan_budget
+from shared.errors import ConfigurationError, MigrationError
+from shared.model import (
+    Brief,
+    DatabaseAddress,
+    DatabaseFacts,
+    DeploymentFacts,
+    Problem,
+    ServerFactsBrief,
+    Severity,
+    StorageFacts,
+    Survey,
+    Target,
+)
+from shared.ports import Cluster, Manifest, Ports
+from shared.wire import JsonObject
+
+LARGEST_VECTOR = 2000
+"""Beyond it Open WebUI needs halfvec. Source: facts §2."""
+DEFAULT_DIMENSION = 1536
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects problems while reading goes on."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def attempt[T](self, code: str, read: Callable[[], T]) -> T | None:
+        """The reading, or None and a blocking problem."""
+        try:
+            return read()
+        except MigrationError as error:
+            self.problems.append(Problem(code, Severity.BLOCKING, error.message, error.hint))
+            return None
+
+
+def plan(brief: Brief, ports: Ports) -> Survey:
+    """Read the world and say what stands in the way."""
+    found = Findings()
+    target, options = brief.request.target, brief.request.options
+    deployment = found.attempt("deployment", lambda: read_deployment(ports.cluster, target))
+    facts = found.attempt("deployment", lambda: _describe(ports.cluster, deployment, target)) if deployment else None
+    if deployment and facts:
+        found.problems += deployment_problems(deployment, facts)
+    storage = found.attempt("storage", lambda: _read_storage(ports.cluster, brief))
+    found.problems += _permission_problems(ports.cluster)
+    server = found.attempt("server", ports.server.read)
+    address = found.attempt("database_url", lambda: _read_address(ports.cluster, deployment, facts)) if facts else None
+    database = found.attempt("database", lambda: _read_database(ports, address)) if address else None
+    survey = Survey(deployment=facts, address=address, database=database, server=server, storage=storage)
+    if facts and facts.pod:
+        survey = replace(survey, store=found.attempt("store", lambda: _inspect(ports.cluster, survey, facts)) or {})
+    survey = _sized(survey, options.native_dimension)
+    if database:
+        survey = replace(survey, budget=_budget(database, brief, server))
+    found.problems += store_problems(survey) + plan_problems(survey, brief.request)
+    return replace(survey, problems=tuple(found.problems))
+
+
+def read_deployment(cluster: Cluster, target: Target) -> Manifest:
+    """The Deployment to migrate; ConfigurationError when there is none."""
+    found = cluster.read("Deployment", target.deployment)
+    if found is None:
+        raise ConfigurationError(
+            f"there is no Deployment {target.deployment!r} in namespace {target.namespace!r}",
+            hint=f"kubectl get deployments -n {target.namespace}; then correct target.deployment or target.namespace.",
+        )
+    return found
+
+
+def _describe(cluster: Cluster, deployment: Manifest, target: Target) -> DeploymentFacts:
+    labels = deployment["spec"]["selector"].get("matchLabels") or {}
+    facts = deployments.describe(deployment, target.disk_claim, cluster.list("Pod", labels))
+    if facts is None:
+        raise ConfigurationError(
+            f"no container of Deployment {target.deployment} mounts the claim {target.disk_claim!r}",
+            hint="Correct target.disk_claim: the claim that holds Open WebUI's data directory.",
+        )
+    return facts
+
+
+def _read_storage(cluster: Cluster, brief: Brief) -> StorageFacts:
+    target, options = brief.request.target, brief.request.options
+    claim = cluster.read("PersistentVolumeClaim", target.disk_claim)
+    if claim is None:
+        raise ConfigurationError(
+            f"there is no claim {target.disk_claim!r} in namespace {target.namespace!r}",
+            hint=f"kubectl get pvc -n {target.namespace}; then correct target.disk_claim.",
+        )
+    name = claim["spec"].get("volumeName") or ""
+    volume = cluster.read("PersistentVolume", name) if name else None
+    unused = options.unused_storage_class
+    return StorageFacts(
+        volume=name,
+        reclaim_policy=(volume or {}).get("spec", {}).get("persistentVolumeReclaimPolicy", ""),
+        size=claim["spec"]["resources"]["requests"]["storage"],
+        storage_class=claim["spec"].get("storageClassName") or "",
+        files_claim_exists=cluster.read("PersistentVolumeClaim", target.files_claim) is not None,
+        target_class_exists=cluster.read("StorageClass", options.storage_class) is not None,
+        unused_class_exists=bool(unused) and cluster.read("StorageClass", unused) is not None,
+    )
+
+
+def _permission_problems(cluster: Cluster) -> list[Problem]:
+    missing = [p for p in PERMISSIONS if not cluster.may(p.verb, p.resource, group=p.group, namespaced=p.namespaced)]
+    if not missing:
+        return []
+    listed = ", ".join(f"{p.verb} {p.resource}" for p in missing)
+    hint = "kubectl apply -f infra/kubernetes/rbac, with the identity's object id filled in."
+    return [Problem("permissions", Severity.BLOCKING, f"the identity may not: {listed}", hint)]
+
+
+def _read_address(cluster: Cluster, deployment: Manifest | None, facts: DeploymentFacts) -> DatabaseAddress:
+    """Where DATABASE_URL points. The URL holds the password, so only its address leaves this function."""
+    url = _variable(cluster, deployments.container(deployment or {}, facts.container), "DATABASE_URL")
+    address = deployments.parse_database_url(url) if url else None
+    if address is None:
+        raise ConfigurationError(
+            f"container {facts.container} has no PostgreSQL DATABASE_URL",
+            hint="Move Open WebUI's application data to PostgreSQL first: several replicas cannot share SQLite.",
+        )
+    return address
+
+
+def _variable(cluster: Cluster, container: Manifest, name: str) -> str | None:
+    """The value a container would see: its `env` first, then its `envFrom`."""
+    entry = deployments.environment_entry(container, name)
+    reference = ((entry or {}).get("valueFrom") or {}).get("secretKeyRef")
+    if entry is not None:
+        return _secret_value(cluster, reference["name"], reference["key"]) if reference else entry.get("value")
+    for source in container.get("envFrom") or []:
+        secret = (source.get("secretRef") or {}).get("name")
+        if secret and (value := _secret_value(cluster, secret, name.removeprefix(source.get("prefix", "")))):
+            return value
+    return None
+
+
+def _secret_value(cluster: Cluster, secret: str, key: str) -> str | None:
+    found = (cluster.read("Secret", secret) or {}).get("data") or {}
+    return base64.b64decode(found[key]).decode() if key in found else None
+
+
+def _read_database(ports: Ports, address: DatabaseAddress) -> DatabaseFacts:
+    return ports.databases.as_admin(address).read_facts(address.role)
+
+
+def _inspect(cluster: Cluster, survey: Survey, facts: DeploymentFacts) -> JsonObject:
+    table = survey.database.chunk_table if survey.database else None
+    dimension = table.dimension if table else DEFAULT_DIMENSION
+    arguments = ["inspect", "--data", facts.mount_path, "--database", "--column-dimension", str(dimension)]
+    return mover.run_in_pod(cluster, facts, arguments, timeout_seconds=600)
+
+
+def _sized(survey: Survey, native: bool) -> Survey:
+    """Choose the column: as it is found, as wide as the embeddings when asked, else Open WebUI's default."""
+    table = survey.database.chunk_table if survey.database else None
+    collections = (survey.store.get("chroma") or {}).get("collections") or []
+    widest = max((int(c["dimension"] or 0) for c in collections), default=0)
+    dimension = table.dimension if table else (widest if native and widest else DEFAULT_DIMENSION)
+    half = table.column_type == "halfvec" if table else dimension > LARGEST_VECTOR
+    return replace(survey, column_dimension=dimension, half_precision=half)
+
+
+def _budget(database: DatabaseFacts, brief: Brief, server: ServerFactsBrief | None) -> ConnectionBudget:
+    limits = replace(database.limits, sku=server.sku, tier=server.tier) if server else database.limits
+    options = brief.request.options
+    demand = Demand(
+        replicas=options.replicas, mover_connections=options.workers, other_connections=database.sessions
+    )
+    return plan_budget(limits, demand)
