@@ -19,6 +19,7 @@ When the wish does not fit, concessions are made in this order, each said in the
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from shared.azure_skus import AZURE_SKUS, PGBOUNCER_CLIENTS, PGBOUNCER_POOL
 from shared.errors import ConfigurationError
 
 Needs = Literal["none", "pgbouncer", "larger_sku"]
@@ -32,50 +33,6 @@ COMFORTABLE = 22
 
 LARGEST = 45
 """Upstream's own default, 3 × (5 + 10). More does not help: a process is one event loop and about 40 worker threads."""
-
-PGBOUNCER_POOL = 50
-"""Server connections the built-in PgBouncer opens for one user and database (`pgbouncer.default_pool_size`)."""
-
-PGBOUNCER_CLIENTS = 5000
-"""Clients it accepts (`pgbouncer.max_client_conn`). Source: Azure Database for PostgreSQL, server parameters."""
-
-
-@dataclass(frozen=True, slots=True)
-class AzureSku:
-    """One size of Azure Database for PostgreSQL Flexible Server; `max_connections` is the default of a new server."""
-
-    name: str
-    tier: str
-    max_connections: int
-
-    @property
-    def for_users(self) -> int:
-        """Azure keeps 15 of them for itself: replication, monitoring and superusers."""
-        return self.max_connections - 15
-
-    @property
-    def has_pgbouncer(self) -> bool:
-        """The built-in PgBouncer does not exist on Burstable servers."""
-        return self.tier != "Burstable"
-
-
-AZURE_SKUS: tuple[AzureSku, ...] = (
-    AzureSku("Standard_B1ms", "Burstable", 50),
-    AzureSku("Standard_B2s", "Burstable", 429),
-    AzureSku("Standard_B2ms", "Burstable", 859),
-    AzureSku("Standard_D2ds_v5", "GeneralPurpose", 859),
-    AzureSku("Standard_B4ms", "Burstable", 1718),
-    AzureSku("Standard_D4ds_v5", "GeneralPurpose", 1718),
-    AzureSku("Standard_E2ds_v5", "MemoryOptimized", 1718),
-    AzureSku("Standard_B8ms", "Burstable", 3437),
-    AzureSku("Standard_D8ds_v5", "GeneralPurpose", 3437),
-    AzureSku("Standard_E4ds_v5", "MemoryOptimized", 3437),
-    AzureSku("Standard_B12ms", "Burstable", 5000),
-    AzureSku("Standard_D16ds_v5", "GeneralPurpose", 5000),
-    AzureSku("Standard_E8ds_v5", "MemoryOptimized", 5000),
-)
-"""Smallest first. A server keeps its `max_connections` when its SKU changes, so the true values are read from it.
-Source: learn.microsoft.com, azure/postgresql/flexible-server/concepts-limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +173,17 @@ def plan_budget(limits: ServerLimits, demand: Demand, *, headroom_ratio: float =
     )
 
 
+def replicas_that_fit(
+    limits: ServerLimits, per_process: int, *, taken: int, transient: int = 0, headroom_ratio: float = 0.0
+) -> int:
+    """Count the replicas that the server carries now; 0 when not even one.
+
+    `taken`: sessions of others that are there, the guard's included. `transient`: pods beyond the replica count to keep
+    room for (`transient_pods`), 0 to ask only what fits as things stand.
+    """
+    return max(0, _room(limits, taken, headroom_ratio) // per_process - transient)
+
+
 def split_pools(per_process: int) -> PoolSizes:
     """Divide the connections of one process among its three engines, evenly. 45 gives upstream's 15, 15 and 15.
 
@@ -259,9 +227,13 @@ def _allot(limits: ServerLimits, demand: Demand, headroom_ratio: float, max_surg
 
 
 def _room_for_pods(limits: ServerLimits, demand: Demand, headroom_ratio: float, mover: int) -> int:
-    """Connections all pods may open together: the server's, or PgBouncer's clients when its own pool fits."""
-    headroom = int(limits.for_users * headroom_ratio)
-    room = max(0, limits.for_users - headroom - demand.other_connections - demand.guard_connections - mover)
+    """Connections all pods may open together, when every session that was planned for is there."""
+    return _room(limits, demand.other_connections + demand.guard_connections + mover, headroom_ratio)
+
+
+def _room(limits: ServerLimits, taken: int, headroom_ratio: float) -> int:
+    """The server's connections, less headroom and those taken; PgBouncer's clients when its own pool fits in there."""
+    room = max(0, limits.for_users - int(limits.for_users * headroom_ratio) - taken)
     if limits.pgbouncer:
         return PGBOUNCER_CLIENTS if room >= PGBOUNCER_POOL else 0
     return room

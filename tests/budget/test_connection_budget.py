@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.azure_skus import AZURE_SKUS, AzureSku
 from shared.connection_budget import (
-    AZURE_SKUS,
     COMFORTABLE,
     LARGEST,
     MINIMUM,
-    AzureSku,
     ConnectionBudget,
     Demand,
     PoolSizes,
     ServerLimits,
     plan_budget,
+    replicas_that_fit,
     split_pools,
     transient_pods,
 )
@@ -171,3 +171,18 @@ def test_an_impossible_demand_names_every_problem() -> None:
 def test_a_server_that_kept_its_old_limit_after_a_change_of_sku_is_told_so() -> None:
     kept = ServerLimits(50, 5, 10, "Standard_B2s", "Burstable")
     assert "allows max_connections 429" in plan_budget(kept, Demand(3)).reason
+
+
+def test_the_live_ceiling_is_the_planned_one_when_the_same_sessions_are_there() -> None:
+    for sku in AZURE_SKUS:
+        budget = plan_budget(limits_of(sku), Demand(2, 1, 20))
+        taken, transient = 1 + budget.mover_connections, transient_pods(budget.max_surge)
+        per_process = budget.pools.most_per_process
+        live = replicas_that_fit(limits_of(sku), per_process, taken=taken, transient=transient, headroom_ratio=0.1)
+        assert live == budget.largest_replica_count
+
+
+def test_each_foreign_session_lowers_the_live_ceiling_until_nothing_fits() -> None:
+    ceilings = [replicas_that_fit(b1ms(), 5, taken=taken) for taken in range(36)]
+    assert ceilings == sorted(ceilings, reverse=True)
+    assert (ceilings[0], ceilings[30], ceilings[31]) == (7, 1, 0)
