@@ -1,0 +1,8 @@
+"""The local Functions host and its durable engine: what runs the app on one machine without Azure.
+
+    the app  ◀── worker.py ──▶  azure-functions-runtime, the worker that also runs in Azure
+    host     http · timers · management · extension · keys · faults
+    engine   Durable Task over gRPC, every step committed to SQLite
+
+The app's folder is the one that is deployed; nothing in it knows that it runs here.
+"""

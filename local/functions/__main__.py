@@ -1,0 +1,51 @@
+"""`python -m local.functions engine …` and `python -m local.functions host …`: one process each."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.errors import MigrationError
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m local.functions", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    engine = commands.add_parser("engine", help="serve the durable engine")
+    engine.add_argument("--db", type=Path, required=True, metavar="FILE", help="the SQLite file with all its state")
+    engine.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
+    host = commands.add_parser("host", help="index the app in the real worker runtime and serve it")
+    host.add_argument("--app", type=Path, required=True, metavar="DIR", help="the folder with host.json")
+    host.add_argument("--engine", required=True, metavar="ADDRESS", help="host:port of a running engine")
+    host.add_argument("--port", type=int, default=7071, help="on 127.0.0.1; 0 takes a free one")
+    host.add_argument("--keys", type=Path, required=True, metavar="FILE", help="function keys, made when missing")
+    host.add_argument("--faults", type=Path, metavar="FILE", help="faults to inject into activities")
+    host.add_argument("--timers", type=Path, metavar="FILE", help="when timers ran (default: beside the keys)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one process until it is asked to stop."""
+    options = parse_arguments(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        if options.command == "engine":
+            from local.functions.engine.server import serve
+
+            asyncio.run(serve(options.db, options.port))
+        else:
+            from local.functions.host import HostOptions, run_host
+
+            timers = options.timers or options.keys.with_name("timers.json")
+            run_host(HostOptions(options.app, options.engine, options.port, options.keys, options.faults, timers))
+    except MigrationError as error:
+        print(f"{error.message}\n{error.hint}".rstrip(), file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
