@@ -8,13 +8,19 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from local.postgres.installation import installation
 from local.postgres.server import Postgres
 from shared.errors import MigrationError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Start, print one line `ready {json}`, wait for SIGTERM or Ctrl-C, stop."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.prepare:
+        return _prepare()
+    if options.dir is None:
+        parser.error("--dir is missing")
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -49,6 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _prepare() -> int:
+    try:
+        installation()
+    except MigrationError as problem:
+        print(f"error: {problem.message} {problem.hint}".strip(), file=sys.stderr)
+        return 1
+    return 0
+
+
 def _ready(server: Postgres) -> dict[str, object]:
     return {
         "admin_url": server.admin_url(),
@@ -63,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.postgres", description="Serve PostgreSQL, as Azure's Flexible Server, until SIGTERM."
     )
-    parser.add_argument("--dir", type=Path, required=True, help="the server's directory; kept for the next start")
+    parser.add_argument("--dir", type=Path, help="the server's directory; kept for the next start")
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--max-connections", type=int, default=50, help="all connections (default: 50, as B1ms)")
     parser.add_argument("--reserved", type=int, default=15, help="connections that users cannot have (default: 15)")
