@@ -21,7 +21,7 @@ fits() { [ -x "$1" ] && "$1" -c "import sys; raise SystemExit('%d.%d' % sys.vers
 
 find_python() {
   local candidate
-  for candidate in "${SCALEOUT_PYTHON:-}" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$version"*/bin/python \
+  for candidate in "${SCALEOUT_PYTHON:-}" "${PYENV_ROOT:-$(pyenv root 2>/dev/null || echo "$HOME/.pyenv")}"/versions/"$version"*/bin/python \
     "$(command -v "python$version" || true)" "$(command -v python3 || true)" "$(command -v python || true)"; do
     if [ -n "$candidate" ] && fits "$candidate"; then
       echo "$candidate"
@@ -31,13 +31,12 @@ find_python() {
   return 1
 }
 
-find_uv() { # an installed uv, or one of our own in a throw-away environment of whatever Python there is
+find_uv() { # an installed uv, or one of our own, in an environment of whatever Python there is
   command -v uv && return
-  local some temporary
+  local some own=build/uv
   some=$(command -v python3 || command -v python) || return 1
-  temporary=$(mktemp -d)
-  "$some" -m venv "$temporary" >/dev/null 2>&1 && "$temporary/bin/pip" install -q "$uv_pin" >/dev/null 2>&1 || return 1
-  echo "$temporary/bin/uv"
+  "$some" -m venv $own >/dev/null 2>&1 && $own/bin/pip install -q "$uv_pin" >/dev/null 2>&1 || return 1
+  echo $own/bin/uv
 }
 
 make_environment() {
@@ -50,11 +49,8 @@ make_environment() {
     fail "$found has no venv module. Install it (Debian: apt-get install -y python$version-venv) and run this again."
   fi
   say "no Python $version here: uv brings one"
-  if uv=$(find_uv) && "$uv" venv --quiet --seed --managed-python --python "$version" .venv; then
-    case $uv in /tmp/*) rm -rf "${uv%/bin/uv}" ;; esac
-    return
-  fi
-  fail "Python $version was not found and could not be fetched. Install it (pyenv install $version) or set SCALEOUT_PYTHON to it."
+  uv=$(find_uv) && "$uv" venv --quiet --seed --managed-python --python "$version" .venv 2>build/uv.log && return
+  fail "no Python $version here, and uv could not fetch one (build/uv.log). Install it (pyenv install $version) or set SCALEOUT_PYTHON to it."
 }
 
 install_packages() {
