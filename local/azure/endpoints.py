@@ -23,7 +23,7 @@ class Endpoints:
 
     def __init__(self, config_file: Path, directory: Path) -> None:
         self._file = config_file
-        self._stamp = config_file.stat().st_mtime_ns
+        self._content = config_file.read_text()
         self._configuration = read_configuration(config_file)
         self._played: dict[int, int] = {}  # index of a fault → how often it struck
         self._lock = threading.Lock()
@@ -34,9 +34,9 @@ class Endpoints:
     def configuration(self) -> Configuration:
         """The file's content, read again when it has changed; a broken change is reported and passed over."""
         with self._lock:
-            stamp = self._file.stat().st_mtime_ns
-            if stamp != self._stamp:
-                self._stamp = stamp
+            content = self._file.read_text()
+            if content != self._content:
+                self._content = content
                 try:
                     self._configuration = read_configuration(self._file)
                     self._played.clear()

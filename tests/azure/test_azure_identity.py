@@ -1,0 +1,65 @@
+"""Who the app is: the managed identity's endpoint and what its refusals become."""
+
+import base64
+import json
+
+import pytest
+import requests
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import ChainedTokenCredential, ManagedIdentityCredential
+from fix_azure import LocalAzure
+
+from shared.adapters.azure_credentials import AKS_SCOPE, ARM_SCOPE, credential
+from shared.adapters.azure_errors import azure_call
+from shared.errors import ConfigurationError
+
+
+def claims(token: str) -> dict[str, object]:
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+def test_a_token_is_for_the_audience_that_was_asked_for(azure: LocalAzure) -> None:
+    assert claims(credential(None).get_token(ARM_SCOPE).token)["aud"] == "https://management.azure.com"
+
+
+def test_outside_azure_the_developers_login_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IDENTITY_ENDPOINT", raising=False)
+    assert isinstance(credential(None), ChainedTokenCredential)
+
+
+def test_with_an_identity_endpoint_the_managed_identity_is_used(azure: LocalAzure) -> None:
+    assert isinstance(credential(""), ManagedIdentityCredential)
+
+
+def test_a_user_assigned_identity_is_found_by_its_client_id(azure: LocalAzure) -> None:
+    azure.configure(identity={"client_id": "aaaaaaaa-0000-0000-0000-000000000001"})
+    assert credential("aaaaaaaa-0000-0000-0000-000000000001").get_token(ARM_SCOPE).token
+
+
+@pytest.mark.parametrize("asked", [None, "bbbbbbbb-0000-0000-0000-000000000002"])
+def test_the_wrong_identity_gets_no_token(azure: LocalAzure, asked: str | None) -> None:
+    azure.configure(identity={"client_id": "aaaaaaaa-0000-0000-0000-000000000001"})
+    with pytest.raises(ConfigurationError) as raised, azure_call("sign in", role="any"):
+        credential(asked).get_token(ARM_SCOPE)
+    assert "no access token" in raised.value.message
+    assert "AZURE_CLIENT_ID" in raised.value.hint
+
+
+def test_a_wrong_identity_header_gets_no_token(azure: LocalAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDENTITY_HEADER", "wrong")
+    with pytest.raises(ClientAuthenticationError):
+        credential(None).get_token(ARM_SCOPE)
+    assert [c["status"] for c in azure.calls()] == [401]
+
+
+def test_the_endpoint_wants_its_version(azure: LocalAzure) -> None:
+    header = {"X-IDENTITY-HEADER": azure.env["IDENTITY_HEADER"]}
+    answer = requests.get(azure.env["IDENTITY_ENDPOINT"], params={"resource": "x"}, headers=header, timeout=5)
+    assert answer.status_code == 400
+    assert answer.json()["statusCode"] == 400
+
+
+def test_an_entra_clusters_token_is_one_that_the_local_cluster_knows(azure: LocalAzure) -> None:
+    azure.configure(clusters={"rg-webui/aks-webui": {"kubeconfig": "kubeconfig", "entra": True}})
+    assert credential(None).get_token(AKS_SCOPE).token == "cluster-token"
