@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--host-name", action="append", default=[], help="one more name for the server's certificate; may be repeated"
     )
+    parser.add_argument("--prepare", action="store_true", help="only unpack PostgreSQL for this machine, and end")
     return parser
 
 
