@@ -25,7 +25,9 @@ def plan(brief: Brief, ports: Ports) -> Plan:
     if facts is None:
         raise UnsupportedDeployment("the preflight could not read the Deployment")
     return Plan(
-        job=mover.job_for(brief, facts, "backup", ("archive", "--data", mover.SOURCE, "--target", f"{mover.FILES}/{FOLDER}")),
+        job=mover.job_for(
+            brief, facts, "backup", ("archive", "--data", mover.SOURCE, "--target", f"{mover.FILES}/{FOLDER}")
+        ),
         changes=(Change("create", "archive", f"{target.files_claim}/{FOLDER}", "vector_db, with its checksum"),),
     )
 

@@ -63,9 +63,7 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         database.enable_extension(extension)
     database.create_ledger(plan.address.role)
     half = ["--halfvec"] if plan.half_precision else []
-    mover.run_in_pod(
-        ports.cluster, plan.deployment, ["create-table", "--dimension", str(plan.dimension), *half]
-    )
+    mover.run_in_pod(ports.cluster, plan.deployment, ["create-table", "--dimension", str(plan.dimension), *half])
     facts = database.read_facts(plan.address.role)
     missing = [name for name in ALLOW_LISTED if name not in facts.extensions]
     if missing or facts.chunk_table is None or facts.chunk_table.owner != plan.address.role:
@@ -112,4 +110,3 @@ def _changes(made: Plan, available: dict[str, str]) -> list[Change]:
         column = f"{'halfvec' if made.half_precision else 'vector'}({made.dimension})"
         found.append(Change("create", "table", "document_chunk", f"{column}, owned by {made.address.role}"))
     return found
-

@@ -177,7 +177,5 @@ def _sized(survey: Survey, native: bool) -> Survey:
 def _budget(database: DatabaseFacts, brief: Brief, server: ServerFactsBrief | None) -> ConnectionBudget:
     limits = replace(database.limits, sku=server.sku, tier=server.tier) if server else database.limits
     options = brief.request.options
-    demand = Demand(
-        replicas=options.replicas, mover_connections=options.workers, other_connections=database.sessions
-    )
+    demand = Demand(replicas=options.replicas, mover_connections=options.workers, other_connections=database.sessions)
     return plan_budget(limits, demand)

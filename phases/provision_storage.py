@@ -126,7 +126,9 @@ def _not_ready(plan: Plan, cluster: Cluster, names: Names) -> str:
         redis = cluster.read("Deployment", names.redis)
         failure = deployments.startup_failure(cluster.list("Pod", {"app": names.redis}))
         if failure:
-            raise ConfigurationError(f"Redis does not start: {failure}", hint="Set options.redis_image to one you can pull.")
+            raise ConfigurationError(
+                f"Redis does not start: {failure}", hint="Set options.redis_image to one you can pull."
+            )
         if redis is None or not deployments.is_settled(redis, 1):
             return f"Deployment {names.redis}"
     return ""

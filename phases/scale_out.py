@@ -66,7 +66,11 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         cluster.patch("Deployment", plan.deployment, rolling_update(plan.max_surge))
         return _progress(live, plan.replicas)
     return Progress(
-        finished=True, step="all replicas ready", done=current, total=plan.replicas, unit="replicas",
+        finished=True,
+        step="all replicas ready",
+        done=current,
+        total=plan.replicas,
+        unit="replicas",
         result={"replicas_ready": current},
     )
 

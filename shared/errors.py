@@ -1,13 +1,13 @@
 """What can go wrong, by what the migration does about it.
 
-    MigrationError(message, hint)
-    ├ TransientError             a retry may help: the only one that escapes an activity, so Durable retries it
-    ├ PermanentError             a retry cannot help: what was started is undone
-    │ ├ ConfigurationError       the request, a setting or a secret is wrong
-    │ ├ PermissionMissing        the identity may not do what the phase needs
-    │ ├ UnsupportedDeployment    what was found cannot be migrated as it is
-    │ └ VerificationFailed       the two stores differ
-    └ NeedsOperator              undo is unsafe or has failed: halt with the healthy side serving
+MigrationError(message, hint)
+├ TransientError             a retry may help: the only one that escapes an activity, so Durable retries it
+├ PermanentError             a retry cannot help: what was started is undone
+│ ├ ConfigurationError       the request, a setting or a secret is wrong
+│ ├ PermissionMissing        the identity may not do what the phase needs
+│ ├ UnsupportedDeployment    what was found cannot be migrated as it is
+│ └ VerificationFailed       the two stores differ
+└ NeedsOperator              undo is unsafe or has failed: halt with the healthy side serving
 """
 
 

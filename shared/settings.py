@@ -37,7 +37,14 @@ class Settings:
 
     def target_defaults(self) -> dict[str, str]:
         """The target's fields that this installation already knows."""
-        names = ("subscription_id", "resource_group", "cluster", "key_vault", "postgres_server", "postgres_resource_group")
+        names = (
+            "subscription_id",
+            "resource_group",
+            "cluster",
+            "key_vault",
+            "postgres_server",
+            "postgres_resource_group",
+        )
         return {name: getattr(self, name) for name in names}
 
     def libpq_options(self) -> dict[str, str]:

@@ -37,7 +37,13 @@ def _lost_paths(given: Json, kept: Json, path: str) -> list[str]:
     """Paths of object keys in `given` that `kept` no longer has."""
     if isinstance(given, Mapping) and isinstance(kept, Mapping):
         lost = [f"{path}.{key}" for key in given if key not in kept]
-        return lost + [deep for key in given if key in kept for deep in _lost_paths(given[key], kept[key], f"{path}.{key}")]
+        return lost + [
+            deep for key in given if key in kept for deep in _lost_paths(given[key], kept[key], f"{path}.{key}")
+        ]
     if isinstance(given, Sequence) and isinstance(kept, Sequence) and not isinstance(given, str):
-        return [deep for i, (a, b) in enumerate(zip(given, kept, strict=False)) for deep in _lost_paths(a, b, f"{path}[{i}]")]
+        return [
+            deep
+            for i, (a, b) in enumerate(zip(given, kept, strict=False))
+            for deep in _lost_paths(a, b, f"{path}[{i}]")
+        ]
     return []

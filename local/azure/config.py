@@ -45,6 +45,7 @@ class Server:
     sku_name: str = "Standard_B1ms"
     tier: str = "Burstable"
     state: str = "Ready"
+    administrator_login: str = "scaleout_admin"
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -140,7 +141,7 @@ def _cluster(key: str, content: Json, folder: Path, problems: list[str]) -> Clus
 def _server(key: str, content: Json, problems: list[str]) -> Server:
     where = f"servers[{key}]"
     _require_group(key, where, problems)
-    _reject_unknown(content, {"fqdn", "version", "sku", "state", "parameters"}, where, problems)
+    _reject_unknown(content, {"fqdn", "version", "sku", "state", "administrator_login", "parameters"}, where, problems)
     sku = content.get("sku", {})
     return Server(
         fqdn=content.get("fqdn", f"{key.partition('/')[2]}.postgres.database.azure.com"),
@@ -148,6 +149,7 @@ def _server(key: str, content: Json, problems: list[str]) -> Server:
         sku_name=sku.get("name", "Standard_B1ms"),
         tier=sku.get("tier", "Burstable"),
         state=content.get("state", "Ready"),
+        administrator_login=content.get("administrator_login", "scaleout_admin"),
         parameters=content.get("parameters", {}),
     )
 

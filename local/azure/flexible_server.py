@@ -83,7 +83,7 @@ def _facts(path: str, place: Place, server: Server) -> Json:
             "fullyQualifiedDomainName": server.fqdn,
             "version": server.version,
             "state": server.state,
-            "administratorLogin": "pgadmin",
+            "administratorLogin": server.administrator_login,
             "authConfig": {"activeDirectoryAuth": "Enabled", "passwordAuth": "Enabled"},
             "storage": {"storageSizeGB": 32},
             "network": {"publicNetworkAccess": "Disabled"},

@@ -176,9 +176,7 @@ class KubernetesCluster:
             finally:
                 connection.close()
 
-    def may(
-        self, verb: str, resource: str, *, group: str = "", subresource: str = "", namespaced: bool = True
-    ) -> bool:
+    def may(self, verb: str, resource: str, *, group: str = "", subresource: str = "", namespaced: bool = True) -> bool:
         attributes = {"verb": verb, "resource": resource, "group": group, "subresource": subresource}
         if namespaced:
             attributes["namespace"] = self.namespace

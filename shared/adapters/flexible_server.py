@@ -35,6 +35,7 @@ class ServerFacts:
     tier: str
     state: str
     """Ready when it takes changes."""
+    administrator_login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class FlexibleServer:
             sku_name=server.sku.name if server.sku else "",
             tier=_text(server.sku.tier) if server.sku else "",
             state=_text(server.state),
+            administrator_login=server.administrator_login or "",
         )
 
     def read_parameter(self, name: str) -> Parameter:

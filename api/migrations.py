@@ -1,0 +1,123 @@
+"""The routes of `/api/migrations`: status codes and bodies, nothing else."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import azure.durable_functions as df
+import azure.functions as func
+
+from api import durable, runs
+from shared.names import short_run
+from shared.requests import InvalidRequest, parse_request
+from shared.wire import JsonObject, to_wire
+
+EVENTS = {"approve": "approval", "pause": "pause", "resume": "resume", "abort": "stop", "rollback": "stop"}
+"""Action of an operator → external event of the orchestration."""
+
+
+async def start(
+    req: func.HttpRequest, client: df.DurableFunctionsClient, defaults: Mapping[str, str]
+) -> func.HttpResponse:
+    """Plan or migrate: 202, 400 with every mistake, or 409 while one runs for the same Deployment."""
+    try:
+        request = parse_request(_body(req), defaults)
+    except InvalidRequest as error:
+        return answer(400, {"error": error.message, "problems": error.problems, "hint": error.hint})
+    key = request.target.key
+    known = await durable.list_runs(client, key)
+    if busy := runs.under_way(known, key):
+        return _busy(req, busy.id)
+    number = runs.next_number((run.id for run in known), key)
+    run = runs.run_id(key, number)
+    order = {"run": short_run(request.target.deployment, number), "request": to_wire(request)}
+    try:
+        await durable.start(client, "migrate", run, order)
+    except durable.AlreadyRunning:
+        return _busy(req, run)
+    return answer(202, links(req, run), {"Location": links(req, run)["status"], "Retry-After": "1"})
+
+
+async def list_all(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """Every run, newest first."""
+    return answer(200, {"migrations": [runs.summary(run) for run in await durable.list_runs(client)]})
+
+
+async def read(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    """One run with its plan, progress and report: 200 or 404."""
+    run = await durable.read_run(client, req.route_params["id"])
+    if run is None:
+        return _unknown(req)
+    return answer(200, runs.describe(run, await durable.read_record(client, run.id)) | {"links": links(req, run.id)})
+
+
+async def act(req: func.HttpRequest, client: df.DurableFunctionsClient, action: str) -> func.HttpResponse:
+    """Approve, pause, resume, abort or roll back: 202, 404, or 409 when the run is not at that point."""
+    run = await durable.read_run(client, req.route_params["id"])
+    if run is None:
+        return _unknown(req)
+    if refusal := runs.refuse(action, run):
+        return answer(409, {"error": refusal.message})
+    if action == "rollback" and not run.active:
+        return await _start_rollback(req, client, run)
+    body = _body(req)
+    value = {"reason": f"{action} by an operator"} | (body if isinstance(body, dict) else {})
+    value |= {"approved": value.get("approved", True)} if action == "approve" else {}
+    await durable.raise_event(client, run.id, EVENTS[action], value)
+    return answer(202, links(req, run.id))
+
+
+async def _start_rollback(
+    req: func.HttpRequest, client: df.DurableFunctionsClient, run: runs.Run
+) -> func.HttpResponse:
+    """Undo an ended run from what it recorded, under an id of its own."""
+    record = await durable.read_record(client, run.id)
+    if not record or not record.get("started"):
+        return answer(409, {"error": f"run {run.id} has changed nothing that could be taken back"})
+    match = runs.RUN_ID.fullmatch(run.id)
+    known = await durable.list_runs(client, match["key"] if match else run.id)
+    if busy := runs.under_way(known, match["key"] if match else ""):
+        return _busy(req, busy.id)
+    if newer := _newer_migration(known, run):
+        return answer(409, {"error": f"run {newer} came after {run.id}; take that one back first"})
+    order = {key: record[key] for key in ("run", "request", "plans", "started")}
+    rollback = runs.rollback_id(run.id, (one.id for one in known))
+    await durable.start(client, "roll_back", rollback, order)
+    return answer(202, links(req, rollback), {"Location": links(req, rollback)["status"], "Retry-After": "1"})
+
+
+def _newer_migration(known: list[runs.Run], run: runs.Run) -> str | None:
+    standing = [one for one in known if one.id > run.id and one.state == "migrated" and "-rollback-" not in one.id]
+    return standing[0].id if standing else None
+
+
+def links(req: func.HttpRequest, run: str) -> dict[str, str]:
+    """Where this run is seen and steered."""
+    origin = req.url.split("/api/", 1)[0]
+    base = f"{origin}/api/migrations/{run}"
+    return {"id": run, "status": base} | {action: f"{base}/{action}" for action in EVENTS}
+
+
+def answer(status: int, body: Any, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
+    """A JSON response."""
+    text = json.dumps(body, ensure_ascii=False)
+    return func.HttpResponse(text, status_code=status, mimetype="application/json", headers=dict(headers or {}))
+
+
+def _body(req: func.HttpRequest) -> JsonObject | Any:
+    raw = req.get_body()
+    if not raw:
+        return {}
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
+def _busy(req: func.HttpRequest, run: str) -> func.HttpResponse:
+    message = f"run {run} is under way for this Deployment; wait for its end, or abort it"
+    return answer(409, {"error": message, "links": links(req, run)})
+
+
+def _unknown(req: func.HttpRequest) -> func.HttpResponse:
+    return answer(404, {"error": f"there is no run {req.route_params['id']}; GET /api/migrations lists them"})

@@ -1,0 +1,60 @@
+"""The migration at a glance: every phase, in order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from phases import (
+    back_up_source,
+    copy_files,
+    copy_vectors,
+    cut_over,
+    enable_pgvector,
+    preflight,
+    provision_storage,
+    scale_out,
+    validate,
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A module with `plan`, and `apply` and `undo` where there is something to do."""
+
+    number: str
+    """The runbook's."""
+    name: str
+    module: ModuleType
+    reversible: bool = True
+    """False: once it has started there is no way back, and a failure halts the run."""
+
+    @property
+    def applies(self) -> bool:
+        return hasattr(self.module, "apply")
+
+    @property
+    def undoes(self) -> bool:
+        return hasattr(self.module, "undo")
+
+    def activities(self) -> dict[str, Callable[[Any, Any], Any]]:
+        """Activity name → the function that it runs."""
+        found = {f"plan_{self.name}": self.module.plan}
+        if self.applies:
+            found[self.name] = self.module.apply
+        if self.undoes:
+            found[f"undo_{self.name}"] = self.module.undo
+        return found
+
+
+PHASES = (
+    Phase("0", "preflight", preflight),
+    Phase("1", "enable_pgvector", enable_pgvector),
+    Phase("2", "provision_storage", provision_storage),
+    Phase("3a", "back_up_source", back_up_source),
+    Phase("3b", "copy_files", copy_files),
+    Phase("3c", "copy_vectors", copy_vectors),
+    Phase("3d", "cut_over", cut_over),
+    Phase("4", "scale_out", scale_out),
+    Phase("5", "validate", validate),
+)

@@ -1,0 +1,49 @@
+"""One step at the activity boundary: the only place that sorts exceptions and crosses the wire.
+
+A payload is `{"target": …, "value": …}`: which Open WebUI, and the brief or plan that the step works from. Only
+TransientError escapes, so only it is retried by Durable; everything else comes back as an `Outcome`.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from shared.errors import MigrationError, NeedsOperator, TransientError
+from shared.model import Outcome, Target
+from shared.ports import Ports
+from shared.wire import JsonObject, from_wire, to_wire
+
+log = logging.getLogger(__name__)
+
+type Step = Callable[[Any, Ports], Any]
+type Connect = Callable[[Target], Ports]
+
+
+def as_activity(name: str, step: Step, connect: Connect) -> Callable[[JsonObject], JsonObject]:
+    """Wrap a phase's function as the activity `name`."""
+    kind = next(iter(get_type_hints(step).values()))
+
+    def activity(payload: dict) -> dict:  # type: ignore[type-arg]  # the worker accepts only the bare type
+        outcome: JsonObject = to_wire(execute(name, step, kind, payload, connect))
+        return outcome
+
+    activity.__name__ = name
+    return activity
+
+
+def execute(name: str, step: Step, kind: type, payload: JsonObject, connect: Connect) -> Outcome:
+    """Run one step once."""
+    try:
+        ports = connect(from_wire(payload["target"], Target))
+        result = step(from_wire(payload["value"], kind), ports)
+        return Outcome(name, "done", result=to_wire(result))
+    except TransientError as error:
+        log.warning("%s: %s", name, error.message)
+        raise
+    except MigrationError as error:
+        log.warning("%s failed: %s", name, error.message)
+        return Outcome(name, "failed", error.message, error.hint, isinstance(error, NeedsOperator))
+    except Exception as error:
+        log.exception("bug in %s", name)
+        hint = "This is a bug: the app's log holds the traceback. What was started is undone."
+        return Outcome(name, "failed", f"bug: {type(error).__name__}: {error}", hint)

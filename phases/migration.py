@@ -1,0 +1,227 @@
+"""The orchestrators: plan everything, apply each phase in order, undo in reverse.
+
+Deterministic generators: time comes from the context, effects happen in activities. An operator speaks to a run through
+four external events: `approval`, `stop` (abort or roll back), `pause` and `resume`; they are heeded between two activities, and
+a pause is not heeded while Open WebUI is down.
+"""
+
+from collections.abc import Generator
+from datetime import datetime, timedelta
+from typing import Any
+
+from durabletask import task
+from durabletask.entities import EntityInstanceId
+
+from phases.catalogue import PHASES, Phase
+from phases.saga import undo_steps
+from phases.timeline import Timeline
+from shared.model import Brief, MigrationRequest, Mode, Outcome, PhaseState, Progress, RunState, Survey
+from shared.reporting import blocking_problems, build_report
+from shared.wire import JsonObject, from_wire, to_wire
+
+RETRY = task.RetryPolicy(
+    first_retry_interval=timedelta(seconds=2),
+    max_number_of_attempts=5,
+    backoff_coefficient=2.0,
+    max_retry_interval=timedelta(seconds=30),
+)
+LONGEST_WAIT_SECONDS = 15.0
+"""Between two looks at a long phase: keeps durable history short (facts §6) and the status fresh."""
+
+RUN_ENTITY = "run"
+UNDOES = frozenset(phase.name for phase in PHASES if phase.undoes)
+IRREVERSIBLE = frozenset(phase.name for phase in PHASES if not phase.reversible)
+
+type Steps[T] = Generator[task.Task[Any], Any, T]
+
+
+def migrate(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObject]:
+    """Run one migration. `order`: `{"run": name, "request": MigrationRequest}`; returns the report."""
+    run = Run(ctx, order)
+    failure = yield from run.plan_all()
+    if failure or blocking_problems(run.plans):
+        return run.finish(RunState.REFUSED, failure)
+    if run.request.mode is Mode.PLAN:
+        return run.finish(RunState.PLANNED, None)
+    failure = yield from run.apply_all()
+    if failure is None:
+        return run.finish(RunState.MIGRATED, None)
+    return (yield from run.undo_all(failure))
+
+
+def roll_back(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObject]:
+    """Take a finished migration back. `order` also holds the recorded `plans` and the phases that were `started`."""
+    run = Run(ctx, order)
+    run.plans, run.started = dict(order["plans"]), list(order["started"])
+    for name in run.started:
+        run.timeline.set(name, PhaseState.DONE)
+    asked = Outcome("roll_back", "failed", str(order.get("reason") or "rollback was asked for"))
+    return (yield from run.undo_all(asked))
+
+
+class Run:
+    """One run's state, rebuilt by every replay."""
+
+    def __init__(self, ctx: task.OrchestrationContext, order: JsonObject) -> None:
+        self.ctx = ctx
+        self.name: str = order["run"]
+        self.request = from_wire(order["request"], MigrationRequest)
+        self.plans: dict[str, JsonObject] = {}
+        self.results: dict[str, JsonObject] = {}
+        self.started: list[str] = []
+        self.timeline = Timeline([phase.name for phase in PHASES], ctx.current_utc_datetime)
+        self._stop = ctx.wait_for_external_event("stop")
+        self._pause = ctx.wait_for_external_event("pause")
+
+    def plan_all(self) -> Steps[Outcome | None]:
+        """Read the world for every phase before any of them changes it."""
+        survey = Survey()
+        for phase in PHASES:
+            self._show(phase.name, Progress(finished=False, step="planning"))
+            brief = to_wire(Brief(self.name, self.request, survey))
+            outcome = yield from self._call(f"plan_{phase.name}", brief)
+            if outcome.failed or outcome.result is None:
+                self.timeline.set(phase.name, PhaseState.FAILED)
+                return outcome
+            self.plans[phase.name] = outcome.result
+            self.timeline.set(phase.name, PhaseState.PLANNED if phase.applies else PhaseState.DONE)
+            if phase.name == "preflight":
+                survey = from_wire(outcome.result, Survey)
+                if survey.blocked:
+                    break
+        self._record()
+        return None
+
+    def apply_all(self) -> Steps[Outcome | None]:
+        """Apply each phase until it says that it is finished; the first failure ends it."""
+        for phase in PHASES:
+            if not phase.applies:
+                continue
+            if refusal := (yield from self._gate(phase)):
+                return refusal
+            self.started.append(phase.name)  # before the first apply: a half-applied phase is undone too
+            self.timeline.begin(phase.name, self.ctx.current_utc_datetime)
+            failure = yield from self._repeat(phase, phase.name)
+            self.timeline.end(phase.name, PhaseState.FAILED if failure else PhaseState.DONE, self._now())
+            self._record()
+            if failure:
+                return failure
+        return None
+
+    def undo_all(self, failure: Outcome) -> Steps[JsonObject]:
+        """Undo what was started, latest first; a failed undo halts with the healthy side serving."""
+        steps = undo_steps(self.started, self.plans, UNDOES, IRREVERSIBLE)
+        if steps is None or failure.needs_operator:
+            return self.finish(RunState.HALTED, failure)
+        phases = {phase.name: phase for phase in PHASES}
+        for name, _ in steps:
+            undoing = yield from self._repeat(phases[name], f"undo_{name}", undo=True)
+            if undoing:
+                self.results["undo_failure"] = to_wire(undoing)
+                return self.finish(RunState.HALTED, failure)
+            self.timeline.set(name, PhaseState.UNDONE)
+            self._record()
+        return self.finish(RunState.ROLLED_BACK, failure)
+
+    def finish(self, state: RunState, failure: Outcome | None) -> JsonObject:
+        """Build the report, show the last status and record both."""
+        self._show("", Progress(finished=True, step=state.value))
+        report = build_report(self.name, self.request, state, self.plans, self.results, failure, self.timeline)
+        self._record(report)
+        return report
+
+    def _repeat(self, phase: Phase, activity: str, *, undo: bool = False) -> Steps[Outcome | None]:
+        """Call one activity until it is finished; None when it is, else how it failed."""
+        wait = 0.0
+        while True:
+            outcome = yield from self._call(activity, self.plans[phase.name])
+            if outcome.failed or outcome.result is None:
+                return outcome
+            progress = from_wire(outcome.result, Progress)
+            self.timeline.observe(progress, self._now())
+            self._show(phase.name, progress if not undo else _undoing(progress))
+            if progress.finished:
+                self.results[activity] = progress.result
+                return None
+            if not undo and (stopped := (yield from self._heed_operator(phase, progress))):
+                return stopped
+            patience = 1.0 if not progress.interruptible else 1.15
+            wait = min(max(progress.check_again_in_seconds, wait * patience), LONGEST_WAIT_SECONDS)
+            yield from self._sleep(wait, wakes_on_stop=not undo)
+
+    def _heed_operator(self, phase: Phase, progress: Progress) -> Steps[Outcome | None]:
+        if self._stop.is_complete:
+            return self._stopped(phase)
+        if self._pause.is_complete and progress.interruptible:
+            self._show(phase.name, Progress(finished=False, step="paused"))
+            resume = self.ctx.wait_for_external_event("resume")
+            yield task.when_any([resume, self._stop])
+            self._pause = self.ctx.wait_for_external_event("pause")
+            if self._stop.is_complete:
+                return self._stopped(phase)
+        return None
+
+    def _gate(self, phase: Phase) -> Steps[Outcome | None]:
+        """Wait for the approval that the phase's plan asks for; None when the way is free."""
+        if (stopped := (yield from self._heed_operator(phase, Progress(finished=False)))) is not None:
+            return stopped
+        plan = self.plans[phase.name]
+        if not plan.get("awaits"):
+            return None
+        self._show(phase.name, Progress(finished=False, step=f"waiting for {plan['awaits']}"))
+        approval = self.ctx.wait_for_external_event(plan["awaits"])
+        deadline = self.ctx.create_timer(timedelta(seconds=plan["deadline_seconds"]))
+        yield task.when_any([approval, deadline, self._stop])
+        if not deadline.is_complete:
+            deadline.cancel()
+        if self._stop.is_complete:
+            return self._stopped(phase)
+        if not approval.is_complete:
+            return Outcome(
+                phase.name, "failed", "nobody approved before the deadline", "Start again when you are ready."
+            )
+        if not (approval.get_result() or {}).get("approved"):
+            return Outcome(phase.name, "failed", "the approval was refused")
+        return None
+
+    def _stopped(self, phase: Phase) -> Outcome:
+        asked = self._stop.get_result() or {}
+        return Outcome(phase.name, "failed", str(asked.get("reason") or "stopped by an operator"))
+
+    def _call(self, activity: str, value: JsonObject) -> Steps[Outcome]:
+        payload = {"target": to_wire(self.request.target), "value": value}
+        try:
+            return from_wire((yield self.ctx.call_activity(activity, input=payload, retry_policy=RETRY)), Outcome)
+        except task.TaskFailedError as error:
+            hint = "It was retried and kept failing; see the app's log."
+            return Outcome(activity, "failed", error.details.message, hint)
+
+    def _sleep(self, seconds: float, *, wakes_on_stop: bool) -> Steps[None]:
+        timer = self.ctx.create_timer(timedelta(seconds=seconds))
+        if not wakes_on_stop or self._stop.is_complete:
+            yield timer
+            return
+        yield task.when_any([timer, self._stop])
+        if not timer.is_complete:
+            timer.cancel()
+
+    def _now(self) -> datetime:
+        return self.ctx.current_utc_datetime
+
+    def _show(self, phase: str, progress: Progress) -> None:
+        self.ctx.set_custom_status(self.timeline.status(phase, progress, self._now()))
+
+    def _record(self, report: JsonObject | None = None) -> None:
+        """Keep plans and results with the run, so that it can be shown now and taken back days later."""
+        record = {"run": self.name, "request": to_wire(self.request), "plans": self.plans, "results": self.results}
+        record |= {"started": self.started, "report": report}
+        self.ctx.signal_entity(EntityInstanceId(RUN_ENTITY, self.ctx.instance_id), "record", record)
+
+
+def _undoing(progress: Progress) -> Progress:
+    return Progress(
+        **{
+            **{name: getattr(progress, name) for name in progress.__dataclass_fields__},
+            "step": f"undoing: {progress.step}",
+        }
+    )

@@ -1,0 +1,80 @@
+"""The report of a run: one JSON object, the same for the API, the page and the rehearsal's files. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from shared.costs import monthly_cost
+from shared.model import MigrationRequest, Outcome, RunState
+from shared.wire import JsonObject, to_wire
+
+
+class TimelineLike(Protocol):
+    """What the report needs of the timeline."""
+
+    downtime_seconds: float
+
+    @property
+    def phases(self) -> Mapping[str, Any]: ...
+
+
+def problems_of(plans: Mapping[str, JsonObject]) -> list[JsonObject]:
+    """Every finding of every phase's plan, with the phase that found it."""
+    return [{"phase": name, **problem} for name, plan in plans.items() for problem in plan.get("problems") or []]
+
+
+def blocking_problems(plans: Mapping[str, JsonObject]) -> list[JsonObject]:
+    """What stops the run before anything is changed."""
+    return [problem for problem in problems_of(plans) if problem["severity"] == "blocking"]
+
+
+def build_report(
+    run: str,
+    request: MigrationRequest,
+    state: RunState,
+    plans: Mapping[str, JsonObject],
+    results: Mapping[str, JsonObject],
+    failure: Outcome | None,
+    timeline: TimelineLike,
+) -> JsonObject:
+    """Everything that a reader of this run asks for; figures that were not measured are 0 or empty, never guessed."""
+    survey = plans.get("preflight") or {}
+    cut = results.get("cut_over") or {}
+    verification = cut.get("verification") or {}
+    validated = results.get("validate") or {}
+    return {
+        "run": run,
+        "state": state.value,
+        "mode": request.mode.value,
+        "target": to_wire(request.target),
+        "options": to_wire(request.options),
+        "failure": to_wire(failure) if failure else None,
+        "undo_failure": results.get("undo_failure"),
+        "collections": len(verification.get("collections") or []),
+        "rows_moved": int((results.get("copy_vectors") or {}).get("rows") or 0) + _changed_rows(cut),
+        "rows_verified": int(verification.get("rows") or 0),
+        "files": cut.get("files") or results.get("copy_files") or {},
+        "replicas_ready": int(validated.get("replicas_ready") or 0),
+        "downtime_seconds": round(timeline.downtime_seconds, 1),
+        "criteria": validated.get("criteria") or [],
+        "phases": [
+            {"name": p.name, "state": p.state.value, "seconds": round(p.seconds, 1)} for p in timeline.phases.values()
+        ],
+        "connection_budget": survey.get("budget"),
+        "cost": _cost(survey, request),
+        "problems": problems_of(plans),
+        "changes": [{"phase": name, **change} for name, plan in plans.items() for change in plan.get("changes") or []],
+        "store": survey.get("store") or {},
+        "results": {name: result for name, result in results.items() if name != "undo_failure"},
+    }
+
+
+def _changed_rows(cut: JsonObject) -> int:
+    vectors = cut.get("vectors") or {}
+    return int(vectors.get("inserted") or 0)
+
+
+def _cost(survey: JsonObject, request: MigrationRequest) -> JsonObject:
+    storage = survey.get("storage") or {}
+    creates = not storage.get("files_claim_exists", False)
+    cost: JsonObject = to_wire(monthly_cost(storage.get("size", ""), request.options.share_size, creates_share=creates))
+    return cost

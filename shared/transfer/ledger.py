@@ -1,0 +1,175 @@
+"""What was copied, written in the same transaction as the rows themselves.
+
+The ledger lives in the schema `scaleout` of the database that holds `document_chunk`. An administrator creates it (`SCHEMA_SQL`,
+`grant_sql`); the application's role only writes rows. One `batch` row stands for every transaction that changed
+`document_chunk`: which ids it wrote, and by how much it moved the collection's row count and digest. So at any moment, also
+after kill -9, for every collection of a run
+
+    sum(batch.rows), sum(batch.digest)  ==  count(*), sum(digest) over its rows in document_chunk
+
+and that equality is what verification checks. `kind` is `before` (rows that were there before the run), `bulk`, `delta` or `repair`.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from .errors import ConfigurationError
+
+SCHEMA = "scaleout"
+
+SCHEMA_SQL = """
+create schema if not exists scaleout;
+create table if not exists scaleout.run (
+    id text primary key,
+    started_at timestamptz not null default now(),
+    created_table boolean not null default false,
+    store text,
+    verified_at timestamptz
+);
+create table if not exists scaleout.collection (
+    run text not null references scaleout.run on delete cascade,
+    id text not null,
+    name text not null,
+    dimension integer not null,
+    watermark bigint not null,
+    primary key (run, id)
+);
+create table if not exists scaleout.batch (
+    number bigint generated always as identity primary key,
+    run text not null references scaleout.run on delete cascade,
+    collection text not null,
+    kind text not null,
+    first_key bigint,
+    last_key bigint,
+    rows bigint not null,
+    digest numeric not null,
+    ids text[] not null,
+    left_out jsonb not null default '[]',
+    finished_at timestamptz not null default now(),
+    unique (run, collection, kind, first_key)
+);
+alter table scaleout.batch alter column ids set storage external;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One transaction's change to one collection. Keys are `embeddings.id` of the Chroma store; None for a delta."""
+
+    collection: str
+    kind: str
+    rows: int
+    digest: int
+    ids: list[str]
+    first_key: int | None = None
+    last_key: int | None = None
+    left_out: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedCollection:
+    """A collection as the run first saw it; changes after `watermark` (a seq_id of Chroma's log) are the delta's."""
+
+    id: str
+    name: str
+    dimension: int
+    watermark: int
+
+
+def grant_sql(role: str) -> str:
+    """Return the statements that let the application's role write the ledger."""
+    name = sql.Identifier(role).as_string(None)
+    return (
+        f"grant usage on schema {SCHEMA} to {name};\n"
+        f"grant select, insert, update, delete on all tables in schema {SCHEMA} to {name};\n"
+        f"grant usage on all sequences in schema {SCHEMA} to {name};\n"
+    )
+
+
+def require(connection: "psycopg.Connection") -> None:
+    """Check that the ledger is there; create it when the role may (a copy outside a migration)."""
+    found = connection.execute("select to_regclass('scaleout.batch') is not null").fetchone()
+    if found and found[0]:
+        return
+    try:
+        with connection.transaction():
+            connection.execute(SCHEMA_SQL)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ConfigurationError(
+            "the schema scaleout (the ledger) is missing and this role may not create it",
+            hint="as the server's administrator run shared.transfer.ledger.SCHEMA_SQL and grant_sql(<the application's role>)",
+        ) from error
+
+
+def start_run(connection: "psycopg.Connection", run: str, *, store: str | None = None, created_table: bool = False) -> None:
+    """Record the run once; a rerun keeps what the first one saw."""
+    connection.execute(
+        "insert into scaleout.run (id, store, created_table) values (%s, %s, %s) on conflict (id) do update"
+        " set store = coalesce(excluded.store, run.store), created_table = run.created_table or excluded.created_table",
+        (run, store, created_table),
+    )
+
+
+def add_collections(connection: "psycopg.Connection", run: str, collections: Iterable[CopiedCollection]) -> None:
+    """Record collections; one that is known keeps its first watermark, so the delta covers everything since."""
+    rows = [(run, c.id, c.name, c.dimension, c.watermark) for c in collections]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into scaleout.collection (run, id, name, dimension, watermark) values (%s, %s, %s, %s, %s) on conflict do nothing",
+            rows,
+        )
+
+
+def copied_collections(connection: "psycopg.Connection", run: str) -> dict[str, CopiedCollection]:
+    """Return the run's collections by their Chroma id."""
+    rows = connection.execute("select id, name, dimension, watermark from scaleout.collection where run = %s", (run,))
+    return {row[0]: CopiedCollection(*row) for row in rows}
+
+
+def move_watermark(connection: "psycopg.Connection", run: str, collection: str, watermark: int) -> None:
+    """After a delta: changes up to `watermark` are in document_chunk."""
+    connection.execute(
+        "update scaleout.collection set watermark = %s where run = %s and id = %s", (watermark, run, collection)
+    )
+
+
+def add_batch(connection: "psycopg.Connection", run: str, batch: Batch) -> None:
+    """Record one transaction; must run inside it."""
+    connection.execute(
+        "insert into scaleout.batch (run, collection, kind, first_key, last_key, rows, digest, ids, left_out)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %b, %s)",
+        (
+            run,
+            batch.collection,
+            batch.kind,
+            batch.first_key,
+            batch.last_key,
+            batch.rows,
+            batch.digest,
+            batch.ids,
+            json.dumps(batch.left_out),
+        ),
+    )
+
+
+def finished_ranges(connection: "psycopg.Connection", run: str, collection: str) -> list[tuple[int, int]]:
+    """Return the key ranges of the bulk pass that are committed."""
+    return connection.execute(
+        "select first_key, last_key from scaleout.batch where run = %s and collection = %s and kind = 'bulk' order by 1",
+        (run, collection),
+    ).fetchall()
+
+
+def expected(connection: "psycopg.Connection", run: str) -> dict[str, tuple[int, int]]:
+    """Return (rows, digest) that document_chunk must hold, by collection name."""
+    rows = connection.execute(
+        "select coalesce(c.name, b.collection), sum(b.rows)::bigint, sum(b.digest) from scaleout.batch b"
+        " left join scaleout.collection c on c.run = b.run and c.id = b.collection where b.run = %s group by 1",
+        (run,),
+    )
+    return {name: (count, int(digest)) for name, count, digest in rows}
