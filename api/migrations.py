@@ -67,9 +67,7 @@ async def act(req: func.HttpRequest, client: df.DurableFunctionsClient, action: 
     return answer(202, links(req, run.id))
 
 
-async def _start_rollback(
-    req: func.HttpRequest, client: df.DurableFunctionsClient, run: runs.Run
-) -> func.HttpResponse:
+async def _start_rollback(req: func.HttpRequest, client: df.DurableFunctionsClient, run: runs.Run) -> func.HttpResponse:
     """Undo an ended run from what it recorded, under an id of its own."""
     record = await durable.read_record(client, run.id)
     if not record or not record.get("started"):

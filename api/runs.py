@@ -33,7 +33,9 @@ class Run:
         """As a person would say it."""
         if self.active:
             step = str(self.status.get("step") or "")
-            return "paused" if step == "paused" else step if step.startswith("waiting for approval") else RunState.RUNNING
+            return (
+                "paused" if step == "paused" else step if step.startswith("waiting for approval") else RunState.RUNNING
+            )
         return str((self.output or {}).get("state") or self.runtime_status.lower())
 
     def phase_state(self, name: str) -> str:

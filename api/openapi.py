@@ -1,0 +1,91 @@
+"""The interface's description, made from the same types that check the requests. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from api.migrations import EVENTS
+from shared.model import MigrationRequest
+
+STATUS = {
+    "type": "object",
+    "description": "Always of this shape.",
+    "properties": {
+        "phase": {"type": "string"},
+        "step": {"type": "string"},
+        "done": {"type": "integer"},
+        "total": {"type": "integer"},
+        "unit": {"type": "string"},
+        "eta_seconds": {"type": ["number", "null"]},
+        "downtime_seconds": {"type": "number"},
+        "phases": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "state": {"type": "string"},
+                    "seconds": {"type": "number"},
+                },
+            },
+        },
+    },
+}
+
+WHAT = {
+    "approve": "Let a run that waits for approval stop Open WebUI and switch.",
+    "pause": "Hold at the next safe point; never while Open WebUI is down.",
+    "resume": "Go on after a pause.",
+    "abort": "Stop before the switch and undo what was done.",
+    "rollback": "Undo what was done, also days after the switch.",
+}
+
+
+def document() -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    [request], components = msgspec.json.schema_components(
+        [MigrationRequest], ref_template="#/components/schemas/{name}"
+    )
+    _leave_to_the_settings(components["Target"])
+    run = _path_parameter("id", "The run, as `POST /api/migrations` named it.")
+    paths: dict[str, Any] = {
+        "/api/migrations": {
+            "post": _operation("Plan a migration, or do it.", {"202": "started", "400": "every mistake", "409": "busy"})
+            | {"requestBody": {"required": True, "content": {"application/json": {"schema": request}}}},
+            "get": _operation("List all runs, newest first.", {"200": "the runs"}),
+        },
+        "/api/migrations/{id}": {
+            "parameters": [run],
+            "get": _operation("One run: status, plan and report.", {"200": "the run", "404": "no such run"}),
+        },
+        "/api/monitor": {"get": _operation("A page that shows the runs.", {"200": "HTML"}) | {"security": []}},
+        "/api/openapi.json": {"get": _operation("This document.", {"200": "OpenAPI 3.1"}) | {"security": []}},
+    }
+    for action in EVENTS:
+        codes = {"202": "heard", "404": "no such run", "409": "not at this point of the run"}
+        paths[f"/api/migrations/{{id}}/{action}"] = {"parameters": [run], "post": _operation(WHAT[action], codes)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Scaleout for Open WebUI", "version": "1"},
+        "security": [{"functionKey": []}],
+        "paths": paths,
+        "components": {
+            "schemas": {**components, "Status": STATUS},
+            "securitySchemes": {"functionKey": {"type": "apiKey", "in": "header", "name": "x-functions-key"}},
+        },
+    }
+
+
+def _operation(summary: str, codes: dict[str, str]) -> dict[str, Any]:
+    codes = codes | {"401": "no valid function key"}
+    return {"summary": summary, "responses": {code: {"description": text} for code, text in sorted(codes.items())}}
+
+
+def _path_parameter(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
+
+
+def _leave_to_the_settings(target: dict[str, Any]) -> None:
+    """What the app's settings already say need not be sent."""
+    target.pop("required", None)
+    target["description"] += " What the app's settings already say may be left out."
