@@ -1,0 +1,54 @@
+"""The rehearsal's view of the app: its HTTP interface, with a function key, as any operator uses it."""
+
+import time
+from typing import Any
+
+import httpx
+
+from shared.errors import ConfigurationError
+
+ENDED = frozenset({"planned", "refused", "migrated", "rolled_back", "halted", "failed", "terminated"})
+
+
+class AppClient:
+    """Starts a run and follows it; rides out a host that is being started again."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._http = httpx.Client(base_url=url, headers={"x-functions-key": key}, timeout=60)
+
+    def start(self, body: dict[str, Any]) -> str:
+        """The new run's id."""
+        answer = self._http.post("/api/migrations", json=body)
+        content = answer.json()
+        if answer.status_code != httpx.codes.ACCEPTED:
+            problems = "\n".join(f"  - {problem}" for problem in content.get("problems", []))
+            raise ConfigurationError(f"{content.get('error', answer.text)}\n{problems}".rstrip())
+        return str(content["id"])
+
+    def read(self, run: str) -> dict[str, Any] | None:
+        """The run as it stands; None while the host is away."""
+        try:
+            answer = self._http.get(f"/api/migrations/{run}")
+        except httpx.TransportError:
+            return None
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            return None
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    def act(self, run: str, action: str) -> dict[str, Any]:
+        answer = self._http.post(f"/api/migrations/{run}/{action}")
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    def follow(self, run: str, show: Any, *, patience_seconds: float = 3600) -> dict[str, Any]:
+        """Call `show` with every new state until the run has ended; returns the last one."""
+        end = time.monotonic() + patience_seconds
+        while time.monotonic() < end:
+            state = self.read(run)
+            if state is not None:
+                show(state)
+                if state["state"] in ENDED:
+                    return state
+            time.sleep(0.25)
+        raise ConfigurationError(f"run {run} did not end within {patience_seconds:g} s", hint="See the host's log.")

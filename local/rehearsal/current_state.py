@@ -1,0 +1,181 @@
+"""The runbook's current state: one Open WebUI on one disk, its vectors in Chroma, its application data in PostgreSQL.
+
+Made in the cluster through the ordinary client, as an operator would have made it, with the runbook's names.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client, config, dynamic
+from kubernetes.client.rest import ApiException
+
+from local.rehearsal.processes import wait_until
+
+MOUNT = "/app/backend/data"
+IMAGE = "ghcr.io/open-webui/open-webui:0.12.4"
+DISK_CLASS = "managed-csi-premium"
+OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The runbook's."""
+
+    namespace: str = "ollama"
+    deployment: str = "open-webui"
+    disk_claim: str = "open-webui-disk-pvc"
+    database_secret: str = "open-webui-database"  # noqa: S105 - the name of a secret
+
+
+class Operator:
+    """Whoever installed Open WebUI before us: another field manager than ours."""
+
+    def __init__(self, kubeconfig: Path, names: Names, node_label: dict[str, str]) -> None:
+        self.names = names
+        self._api = config.new_client_from_config(str(kubeconfig))
+        self._dynamic = dynamic.DynamicClient(self._api)
+        self._node_label = node_label
+
+    def install(self, data: Path, volumes: Path, database_url: str) -> None:
+        """Bring up one replica on a disk that holds a copy of `data`."""
+        names = self.names
+        self._apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names.namespace}})
+        self._apply(self._object("v1", "Secret", names.database_secret) | {"stringData": {"url": database_url}})
+        self._apply(_claim(self._object("v1", "PersistentVolumeClaim", names.disk_claim)))
+        self._fill_disk(data, volumes)
+        self._apply(self._deployment())
+        self._apply(self._service())
+
+    def wait_until_ready(self, replicas: int = 1, seconds: float = 120) -> None:
+        """Return when so many replicas are available."""
+
+        def look() -> bool:
+            apps = client.AppsV1Api(self._api)
+            status = apps.read_namespaced_deployment_status(self.names.deployment, self.names.namespace).status
+            return bool((status.available_replicas or 0) == replicas)
+
+        wait_until(look, f"{replicas} ready replica of Open WebUI", seconds)
+
+    def remove(self) -> None:
+        """Delete the namespace and the volumes that this rehearsal left behind."""
+        core = client.CoreV1Api(self._api)
+        try:
+            core.delete_namespace(self.names.namespace)
+        except ApiException as error:
+            if error.status != 404:
+                raise
+            return
+
+        def gone() -> bool:
+            try:
+                core.read_namespace(self.names.namespace)
+            except ApiException as error:
+                return bool(error.status == 404)
+            return False
+
+        wait_until(gone, f"the end of namespace {self.names.namespace}", 60)
+
+    def objects(self) -> list[dict[str, Any]]:
+        """Every object that a migration could touch, as stored, for a comparison before and after."""
+        kinds = {
+            "v1": ("ConfigMap", "PersistentVolume", "PersistentVolumeClaim", "Secret", "Service"),
+            "apps/v1": ("Deployment", "ReplicaSet"),
+            "batch/v1": ("Job",),
+            "policy/v1": ("PodDisruptionBudget",),
+            "storage.k8s.io/v1": ("StorageClass",),
+        }
+        return [item for version, names in kinds.items() for kind in names for item in self._list(version, kind)]
+
+    def _list(self, version: str, kind: str) -> list[dict[str, Any]]:
+        resource = self._dynamic.resources.get(api_version=version, kind=kind)
+        namespace = self.names.namespace if resource.namespaced else None
+        items: list[dict[str, Any]] = resource.get(namespace=namespace).to_dict()["items"]
+        return items
+
+    def _fill_disk(self, data: Path, volumes: Path) -> None:
+        """A first consumer makes the class bind the claim; then the copy goes where the kubelet keeps the volume."""
+        names, name = self.names, "fill-disk"
+        pod = {
+            "restartPolicy": "Never",
+            "nodeSelector": self._node_label,
+            "containers": [
+                {
+                    "name": "fill",
+                    "image": "busybox:1.37",
+                    "command": ["sh", "-c", "true"],
+                    "volumeMounts": [{"name": "disk", "mountPath": "/disk"}],
+                }
+            ],
+            "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": names.disk_claim}}],
+        }
+        self._apply(self._object("batch/v1", "Job", name) | {"spec": {"template": {"spec": pod}}})
+        batch = client.BatchV1Api(self._api)
+        wait_until(
+            lambda: batch.read_namespaced_job(name, names.namespace).status.succeeded, "the disk's first consumer"
+        )
+        claim = client.CoreV1Api(self._api).read_namespaced_persistent_volume_claim(names.disk_claim, names.namespace)
+        shutil.copytree(data, volumes / claim.spec.volume_name, dirs_exist_ok=True, symlinks=True)
+        batch.delete_namespaced_job(name, names.namespace, propagation_policy="Background")
+
+    def _deployment(self) -> dict[str, Any]:
+        names, labels = self.names, {"app": self.names.deployment}
+        reference = {"secretKeyRef": {"name": names.database_secret, "key": "url"}}
+        container = {
+            "name": "open-webui",
+            "image": IMAGE,
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "env": [
+                {"name": "DATABASE_URL", "valueFrom": reference},
+                {"name": "WEBUI_NAME", "value": "Open WebUI"},
+                {"name": "DATA_DIR", "value": MOUNT},
+            ],
+            "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+            "readinessProbe": {"httpGet": {"path": "/health", "port": 8080}, "periodSeconds": 5},
+            "volumeMounts": [{"name": "data", "mountPath": MOUNT}],
+        }
+        spec = {
+            "nodeSelector": self._node_label,
+            "terminationGracePeriodSeconds": 10,
+            "containers": [container],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": names.disk_claim}}],
+        }
+        return self._object("apps/v1", "Deployment", names.deployment) | {
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": spec},
+            }
+        }
+
+    def _service(self) -> dict[str, Any]:
+        spec = {
+            "selector": {"app": self.names.deployment},
+            "ports": [{"name": "http", "port": 8080, "targetPort": 8080}],
+        }
+        return self._object("v1", "Service", self.names.deployment) | {"spec": spec}
+
+    def _object(self, version: str, kind: str, name: str) -> dict[str, Any]:
+        metadata = {"name": name, "namespace": self.names.namespace}
+        return {"apiVersion": version, "kind": kind, "metadata": metadata}
+
+    def _apply(self, manifest: dict[str, Any]) -> None:
+        resource = self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+        resource.server_side_apply(
+            body=manifest,
+            name=manifest["metadata"]["name"],
+            namespace=manifest["metadata"].get("namespace"),
+            field_manager=OPERATOR,
+            force_conflicts=True,
+        )
+
+
+def _claim(manifest: dict[str, Any]) -> dict[str, Any]:
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": DISK_CLASS,
+        "resources": {"requests": {"storage": "10Gi"}},
+    }
+    return manifest | {"spec": spec}

@@ -1,0 +1,171 @@
+"""Everything that the app needs of Azure, on 127.0.0.1: PostgreSQL, a cluster with a node, Azure's endpoints, the host.
+
+The pieces are separate processes with separate state, as in Azure, so each can be killed on its own.
+"""
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from local.rehearsal.current_state import Names, Operator
+from local.rehearsal.processes import ROOT, Children
+from local.sample import load_sql
+
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
+GROUP, CLUSTER, VAULT, SERVER = "rg-rehearsal", "aks-rehearsal", "kv-rehearsal", "psql-rehearsal"
+NODE = "scaleout-rehearsal"
+NODE_LABEL = {"scaleout.dev/rehearsal-node": NODE}
+
+type Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The rehearsal's own folder: nothing is written outside it and `build/`."""
+
+    folder: Path
+
+    @property
+    def postgres(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def run(self) -> Path:
+        """Made anew by every rehearsal."""
+        return self.folder / "run"
+
+    @property
+    def sample(self) -> Path:
+        return self.folder / "sample"
+
+    @property
+    def volumes(self) -> Path:
+        return self.run / "kubelet" / "volumes"
+
+
+@dataclass(slots=True)
+class World:
+    """One rehearsal's processes; `close` ends them all."""
+
+    layout: Layout
+    say: Say
+    kubeconfig: Path | None = None
+    """Of another cluster; None: the local one."""
+    port: int = 0
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+    key: str = ""
+    admin_url: str = ""
+    app_url: str = ""
+    operator: Operator | None = None
+    _children: Children | None = None
+
+    def open(self, data: Path, app_sql: Path) -> None:
+        """Bring all of it up, with Open WebUI serving from `data` and the database in `app_sql`."""
+        shutil.rmtree(self.layout.run, ignore_errors=True)
+        self.layout.run.mkdir(parents=True)
+        children = self._children = Children(self.layout.run / "logs")
+        self.say("PostgreSQL")
+        database = children.start("postgres", ["local.postgres", "--dir", str(self.layout.postgres)])
+        self.admin_url, self.app_url = database["admin_url"], database["app_url"]
+        self._load(app_sql, database)
+        self.say("Kubernetes")
+        kubeconfig = self._open_cluster(children)
+        self.say("Open WebUI on its disk")
+        self.operator = Operator(kubeconfig, Names(), NODE_LABEL)
+        if self.kubeconfig:
+            self.operator.remove()
+        self.operator.install(data, self.layout.volumes, self.app_url)
+        self.say("Azure endpoints")
+        azure = children.start("azure", self._azure_arguments(kubeconfig, database))
+        self.say("Functions host")
+        self._open_host(children, azure["env"], Path(database["ca_file"]))
+        self.operator.wait_until_ready()
+
+    def close(self) -> None:
+        if self.operator and self.kubeconfig:
+            self.operator.remove()
+        if self._children:
+            self._children.stop()
+
+    @property
+    def service_url(self) -> str:
+        """Where a browser on this machine would reach Open WebUI."""
+        services = json.loads((self.layout.run / "kubelet" / "services.json").read_text())
+        return str(services["ollama/open-webui:8080"])
+
+    def _load(self, app_sql: Path, database: dict[str, Any]) -> None:
+        recreate_database(database["admin_url"], "openwebui", owner="openwebui")
+        load_sql(app_sql, self.app_url)
+
+    def _open_cluster(self, children: Children) -> Path:
+        kubeconfig = self.kubeconfig
+        if kubeconfig is None:
+            folder = self.layout.run / "cluster"
+            ready = children.start("cluster", ["local.cluster", "--dir", str(folder), "--fresh"])
+            kubeconfig = Path(ready["kubeconfig"])
+        folder = self.layout.run / "kubelet"
+        children.start(
+            "kubelet", ["local.kubelet", "--kubeconfig", str(kubeconfig), "--dir", str(folder), "--node", NODE]
+        )
+        return kubeconfig
+
+    def _azure_arguments(self, kubeconfig: Path, database: dict[str, Any]) -> list[str]:
+        passwords = json.loads(Path(database["password_file"]).read_text())
+        content = {
+            "subscription_id": SUBSCRIPTION,
+            "vaults": {VAULT: {"postgres-admin-password": passwords["scaleout_admin"]}},
+            "clusters": {f"{GROUP}/{CLUSTER}": {"kubeconfig": str(kubeconfig.absolute())}},
+            "servers": {f"{GROUP}/{SERVER}": {"fqdn": "127.0.0.1", "version": "18"}},
+        }
+        folder = self.layout.run / "azure"
+        folder.mkdir()
+        file = folder / "config.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(content, indent=1))
+        return ["local.azure", "--config", str(file), "--dir", str(folder)]
+
+    def _open_host(self, children: Children, azure: dict[str, str], authority: Path) -> None:
+        folder = self.layout.run / "functions"
+        folder.mkdir()
+        faults = folder / "faults.json"
+        faults.write_text(json.dumps(self.faults))
+        keys = folder / "keys.json"
+        environment = azure | {
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "SCALEOUT_SUBSCRIPTION_ID": SUBSCRIPTION,
+            "SCALEOUT_RESOURCE_GROUP": GROUP,
+            "SCALEOUT_CLUSTER": CLUSTER,
+            "SCALEOUT_KEY_VAULT": f"https://{VAULT}.vault.azure.net",
+            "SCALEOUT_POSTGRES_SERVER": SERVER,
+            "SCALEOUT_POSTGRES_SSLROOTCERT": str(authority),
+        }
+        engine = children.start(
+            "engine", ["local.functions", "engine", "--db", str(folder / "engine.db")], keep_alive=True
+        )
+        host = ["local.functions", "host", "--app", str(ROOT), "--engine", engine["address"]]
+        host += ["--port", str(self.port or _free_port()), "--keys", str(keys), "--faults", str(faults)]
+        self.url = children.start("host", host, environment, keep_alive=True)["url"]
+        self.key = json.loads(keys.read_text())["host"]
+
+
+def recreate_database(admin_url: str, name: str, owner: str) -> None:
+    """Drop the database, whoever is still connected, and make it anew."""
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        create = sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(owner))
+        connection.execute(create)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
