@@ -38,6 +38,7 @@ def answer(
         message = f"The subscription '{path['subscription']}' could not be found."
         raise ServiceError(404, "SubscriptionNotFound", message)
     if found := _OPERATION.fullmatch(path["rest"]):
+        access.require(flexible_server.READ_OPERATION, request.path)
         return flexible_server.read_operation(store, found[1], found[2])
     if found := _CLUSTER.fullmatch(path["rest"]):
         return aks.answer(request, configuration, access, f"{path['group']}/{found[1]}", found[2] or "")

@@ -18,6 +18,7 @@ from local.azure.protocol import Json, Reply, Request, ServiceError, resource_no
 from local.azure.store import Operation, Store
 
 KIND = "Microsoft.DBforPostgreSQL/flexibleServers"
+READ_OPERATION = "Microsoft.DBforPostgreSQL/locations/azureAsyncOperation/read"
 _POLL = {"retry-after-ms": "50"}  # the service says tens of seconds
 
 

@@ -135,7 +135,7 @@ def _refused(host: str, error: ApiException) -> MigrationError:
     if error.status in {401, 403}:
         return PermissionMissing(
             message,
-            hint="Is Entra integration on, and does the identity hold the role of infra/main.bicep in the cluster?",
+            hint="Is Entra integration on, and does the identity hold the roles of infra/modules/clusterAccess.bicep?",
         )
     if error.status == 429 or (error.status or 500) >= 500:
         return TransientError(message)

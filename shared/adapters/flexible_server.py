@@ -6,10 +6,12 @@ thing at a time: ServerIsBusy is transient too.
 Source: learn.microsoft.com/azure/postgresql/parameters, .../extensions/how-to-allow-extensions.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from azure.core.credentials import TokenCredential
+from azure.core.exceptions import HttpResponseError
 from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient, models
 
 from shared.adapters.azure_errors import CLIENT_OPTIONS, azure_call
@@ -135,11 +137,24 @@ class FlexibleServer:
         change = models.ConfigurationForUpdate(
             properties=models.ConfigurationProperties(value=value, source="user-override")
         )
+        deadline = time.monotonic() + WAIT_SECONDS
         with azure_call(f"set parameter {name} of PostgreSQL server {self._place} to {value!r}", role=ROLE):
             poller = self._client.configurations.begin_update(self.resource_group, self.name, name, change)
-            poller.wait(WAIT_SECONDS)
-            if not poller.done():
+            try:
+                poller.wait(WAIT_SECONDS)
+            except HttpResponseError as error:
+                if error.status_code != 403:
+                    raise
+                self._watch(name, value, deadline)
+        if not poller.done():
+            raise TransientError(f"setting {name} on PostgreSQL server {self._place} takes over {WAIT_SECONDS} s")
+
+    def _watch(self, name: str, value: str, deadline: float) -> None:
+        """Wait for the value itself: a grant on the server alone need not cover the status of its operations."""
+        while not _same(self.read_parameter(name).value, value):
+            if time.monotonic() > deadline:
                 raise TransientError(f"setting {name} on PostgreSQL server {self._place} takes over {WAIT_SECONDS} s")
+            time.sleep(POLL_SECONDS)
 
     @property
     def _place(self) -> str:
