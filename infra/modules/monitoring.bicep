@@ -1,0 +1,140 @@
+// Logs, traces and metrics, the alerts on them, and a workbook. Telemetry is taken from the identity only.
+param token string
+param location string
+param tags object
+param principalId string
+param alertEmail string
+
+@description('Whether the health guard is expected to run.')
+param guardRuns bool
+
+// Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles/monitor
+var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
+var rules = [
+  {
+    name: 'needs-an-operator'
+    title: 'A migration or the guard needs an operator'
+    severity: 1
+    query: 'AppTraces | where SeverityLevel >= 3 and Message has "operator"'
+    window: 'PT5M'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+  {
+    name: 'failed'
+    title: 'A function of Scaleout failed'
+    severity: 2
+    query: 'AppRequests | where Success == false'
+    window: 'PT15M'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+  {
+    name: 'guard-silent'
+    title: 'The health guard has not run for 15 minutes'
+    severity: 2
+    query: 'AppRequests | where OperationName has "guard"'
+    window: 'PT15M'
+    operator: 'LessThan'
+    threshold: 1
+  }
+]
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+  name: 'log-scaleout-${token}'
+  location: location
+  tags: tags
+  properties: {
+    retentionInDays: 30
+    sku: {
+      name: 'PerGB2018'
+    }
+    features: {
+      disableLocalAuth: true
+    }
+  }
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' = {
+  name: 'appi-scaleout-${token}'
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: workspace.id
+    DisableLocalAuth: true
+  }
+}
+
+resource grant 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(insights.id, principalId, metricsPublisher)
+  scope: insights
+  properties: {
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', metricsPublisher)
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+  }
+}
+
+resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(alertEmail)) {
+  name: 'ag-scaleout-${token}'
+  location: 'global'
+  tags: tags
+  properties: {
+    groupShortName: 'scaleout'
+    enabled: true
+    emailReceivers: [
+      {
+        name: 'operators'
+        emailAddress: alertEmail
+        useCommonAlertSchema: true
+      }
+    ]
+  }
+}
+
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
+  name: 'alert-scaleout-${rule.name}-${token}'
+  location: location
+  tags: tags
+  properties: {
+    displayName: rule.title
+    severity: rule.severity
+    enabled: guardRuns || rule.name != 'guard-silent'
+    scopes: [
+      workspace.id
+    ]
+    evaluationFrequency: 'PT5M'
+    windowSize: rule.window
+    criteria: {
+      allOf: [
+        {
+          query: rule.query
+          timeAggregation: 'Count'
+          operator: rule.operator
+          threshold: rule.threshold
+        }
+      ]
+    }
+    autoMitigate: true
+    actions: {
+      actionGroups: empty(alertEmail) ? [] : [ people!.id ]
+    }
+  }
+}]
+
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(workspace.id, 'scaleout')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: 'Scaleout for Open WebUI'
+    category: 'workbook'
+    sourceId: workspace.id
+    serializedData: loadTextContent('../monitoring/workbook.json')
+  }
+}
+
+output insightsName string = insights.name
