@@ -1,0 +1,168 @@
+"""`python -m local.kubelet`: run one node. Prints `ready {"node": …, "port": …}` when pods can be assigned to it."""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from local.kubelet import node, storage, streams
+from local.kubelet.api import Api, ApiError, Mirror, read_kubeconfig
+from local.kubelet.background import Background
+from local.kubelet.containers import Machinery
+from local.kubelet.events import Recorder
+from local.kubelet.images import Commands
+from local.kubelet.kubelet import Kubelet
+from local.kubelet.options import Options
+from local.kubelet.paths import unsafe_characters
+from local.kubelet.pods import Workshop
+from local.kubelet.probes import Prober
+from local.kubelet.processes import Register
+from local.kubelet.service_proxy import ServiceProxy
+from local.kubelet.usage import UsageMeter
+from local.kubelet.volumes import PodVolumes
+
+log = logging.getLogger("local.kubelet")
+
+_COLLECTIONS = {
+    "claims": "/api/v1/persistentvolumeclaims",
+    "volumes": "/api/v1/persistentvolumes",
+    "attachments": "/apis/storage.k8s.io/v1/volumeattachments",
+    "services": "/api/v1/services",
+}
+
+
+def parse(arguments: list[str]) -> tuple[Path, Options]:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.kubelet", description="Run pods as local processes; needs no root and no containers."
+    )
+    parser.add_argument(
+        "--kubeconfig", type=Path, required=True, help="of the API server, with a token or a certificate"
+    )
+    parser.add_argument("--dir", type=Path, required=True, help="volumes, pods and logs are kept here")
+    parser.add_argument("--node", default="scaleout-rehearsal", help="the node's name (default: %(default)s)")
+    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of the node")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="the interpreter in images")
+    parser.add_argument("--port", type=int, default=0, help="of the HTTPS server (default: a free one)")
+    parser.add_argument(
+        "--probe-period", type=float, default=1.0, metavar="SECONDS", help="the longest time between probes"
+    )
+    parser.add_argument("--backoff", type=float, default=0.5, metavar="SECONDS", help="the first wait of a crash loop")
+    parser.add_argument("--backoff-limit", type=float, default=5.0, metavar="SECONDS", help="its longest wait")
+    parser.add_argument("--grace-limit", type=float, default=30.0, metavar="SECONDS", help="the longest way to SIGKILL")
+    parser.add_argument("--provision-delay", type=float, default=0.0, metavar="SECONDS", help="to provision a volume")
+    parser.add_argument("--attach-delay", type=float, default=0.0, metavar="SECONDS", help="to attach or detach a disk")
+    given = parser.parse_args(arguments)
+    problems = list(_problems(given))
+    if problems:
+        parser.error("; ".join(problems))
+    options = Options(
+        node=given.node,
+        directory=given.dir.resolve(),
+        python=given.python,
+        labels=dict(label.split("=", 1) for label in given.label),
+        port=given.port,
+        probe_period_limit=given.probe_period,
+        backoff_first=given.backoff,
+        backoff_limit=given.backoff_limit,
+        grace_limit=given.grace_limit,
+        provision_delay=given.provision_delay,
+        attach_delay=given.attach_delay,
+    )
+    return given.kubeconfig, options
+
+
+def _problems(given: argparse.Namespace) -> Iterator[str]:
+    if not given.kubeconfig.is_file():
+        yield f"--kubeconfig {given.kubeconfig} is not a file"
+    if unsafe := unsafe_characters(str(given.dir.resolve())):
+        yield f"--dir {given.dir} contains {unsafe!r}, which would break commands that the path is put into"
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", given.node):
+        yield f"--node {given.node!r} is not a node name"
+    yield from (f"--label {label} is not KEY=VALUE" for label in given.label if "=" not in label)
+    if not given.python.is_file():
+        yield f"--python {given.python} is not a file"
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory against a second kubelet; raises BlockingIOError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+async def run(kubeconfig: Path, options: Options) -> None:
+    """Run the node until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    options.pods.mkdir(mode=0o700, exist_ok=True)  # Secrets are written out below
+    register = Register(options.directory / "processes")
+    if leftovers := register.end_leftovers():
+        log.warning("ended %d processes that an earlier kubelet left behind", len(leftovers))
+    async with Api(read_kubeconfig(kubeconfig)) as api:
+        await _serve(api, options, register, stop)
+
+
+async def _serve(api: Api, options: Options, register: Register, stop: asyncio.Event) -> None:
+    background, events = Background(), Recorder(api, options.node)
+    prober = Prober(options.probe_period_limit)
+    mirrors = {name: Mirror(api, path) for name, path in _COLLECTIONS.items()}
+    pods = Mirror(api, "/api/v1/pods")
+    storage.Storage(api, options, background, events, mirrors=mirrors)
+    services = ServiceProxy(api, background, options.services, services=mirrors["services"], pods=pods)
+    workshop = Workshop(
+        api,
+        Machinery(options, events, prober, register, background),
+        PodVolumes(api, events, node=options.node, volumes=options.volumes, mirrors=mirrors),
+        Commands(options.directory / "bin", options.python),
+        services,
+    )
+    kubelet = Kubelet(api, pods, options.node, workshop, background)
+    routes = streams.Streams(kubelet, UsageMeter(kubelet, options.node))
+    server, port = await streams.serve(routes, options.directory, options.port)
+    try:
+        await storage.install(api)
+        for mirror in mirrors.values():
+            background.start(mirror.run(), f"watch of {mirror.path}")
+        await asyncio.gather(*(mirror.synced.wait() for mirror in mirrors.values()))
+        await node.register(api, options, port)
+        background.start(node.keep_alive(api, options, port), "heartbeat")
+        background.start(pods.run(), "watch of pods")
+        await pods.synced.wait()
+        print("ready " + json.dumps({"node": options.node, "port": port}), flush=True)
+        await stop.wait()
+    finally:
+        await kubelet.stop()
+        await node.remove(api, options.node)
+        await background.stop()
+        await services.close()
+        await prober.close()
+        await server.cleanup()
+
+
+def main() -> int:
+    kubeconfig, options = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        with locked(options.directory):
+            asyncio.run(run(kubeconfig, options))
+    except BlockingIOError:
+        print(f"another kubelet runs in {options.directory}", file=sys.stderr)
+        return 1
+    except (ApiError, OSError, ValueError) as error:
+        print(f"the kubelet cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
