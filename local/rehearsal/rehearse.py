@@ -1,0 +1,238 @@
+"""One rehearsal from nothing: raise the world, run the migration through the app's HTTP trigger, report, tear down."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from local.rehearsal import fingerprint
+from local.rehearsal.app_client import AppClient
+from local.rehearsal.display import Display
+from local.rehearsal.processes import ROOT
+from local.rehearsal.prober import Prober, Seen
+from local.rehearsal.report_page import render
+from local.rehearsal.world import Layout, World
+from local.sample import extract
+from shared.errors import ConfigurationError
+
+DONE, FAILED, BAD_USAGE, NEEDS_OPERATOR = 0, 1, 2, 3
+EXIT_CODES = {"migrated": DONE, "planned": DONE, "halted": NEEDS_OPERATOR}
+FAULT_KINDS = ("permanent", "transient", "bug", "kill")
+BUILD = ROOT / "build"
+HOME = ROOT / ".rehearsal"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The command line of `python -m local rehearse`."""
+
+    data: Path | None = None
+    app_sql: Path | None = None
+    replicas: int = 3
+    plan_only: bool = False
+    faults: tuple[dict[str, Any], ...] = ()
+    kubeconfig: Path | None = None
+    json_file: Path | None = None
+    keep: bool = False
+    port: int = 0
+    target: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_fault(text: str) -> dict[str, Any]:
+    """`PHASE:KIND` or `PHASE:KIND:halfway` as the host's fault; ConfigurationError says what is possible."""
+    from phases.catalogue import PHASES
+
+    phase, _, rest = text.partition(":")
+    kind, _, when = rest.partition(":")
+    activities = {name for p in PHASES for name in p.activities()}
+    problems = []
+    if phase not in activities:
+        problems.append(f"{phase!r} is no phase ({', '.join(p.name for p in PHASES)})")
+    if kind not in FAULT_KINDS:
+        problems.append(f"{kind!r} is no kind ({', '.join(FAULT_KINDS)})")
+    if when not in {"", "before", "halfway"}:
+        problems.append(f"{when!r} is neither before nor halfway")
+    if problems:
+        raise ConfigurationError(f"--fail {text}: " + "; ".join(problems), hint="--fail copy_vectors:kill:halfway")
+    activity = f"plan_{phase}" if phase == "preflight" else phase
+    return {"activity": activity, "kind": kind, "when": when or "before", "times": 1}
+
+
+def rehearse(wishes: Wishes, console: Console) -> int:
+    """Run it and return the exit code; the report stands in `build/` whatever the end is."""
+    started, began = datetime.now(UTC), time.monotonic()
+    layout = Layout(HOME)
+    data, app_sql = _inputs(wishes, layout)
+    world = World(
+        layout,
+        _teller(console),
+        wishes.kubeconfig.absolute() if wishes.kubeconfig else None,
+        wishes.port,
+        list(wishes.faults),
+    )
+    try:
+        world.open(data, app_sql)
+        before = _fingerprint(world) if wishes.plan_only else None
+        report = _run(world, wishes, console)
+        if before is not None:
+            report["unchanged"] = not (changed := before.differences(_fingerprint(world)))
+            report["changed"] = changed
+        seconds = round(time.monotonic() - began, 1)
+        report["rehearsal"] = {"started": started.strftime("%Y-%m-%d %H:%M UTC"), "seconds": seconds}
+        _write(report, wishes.json_file)
+        _conclude(report, console)
+        if wishes.keep:
+            _hold(world, console)
+        return _exit_code(report)
+    finally:
+        world.close()
+
+
+def serve(wishes: Wishes, console: Console) -> int:
+    """Raise the world with the app on its port and stay until Ctrl-C."""
+    layout = Layout(HOME)
+    data, app_sql = _inputs(wishes, layout)
+    world = World(layout, _teller(console), wishes.kubeconfig, wishes.port)
+    try:
+        world.open(data, app_sql)
+        _hold(world, console)
+    finally:
+        world.close()
+    return DONE
+
+
+def _run(world: World, wishes: Wishes, console: Console) -> dict[str, Any]:
+    """Post, follow, measure."""
+    app = AppClient(world.url, world.key)
+    prober = Prober(world.service_url)
+    prober.start()
+    body = {
+        "mode": "plan" if wishes.plan_only else "migrate",
+        "target": wishes.target,
+        "options": {"replicas": wishes.replicas} | wishes.options,
+    }
+    run = app.start(body)
+    with Display(console) as display:
+        ended = app.follow(run, display.show)
+    seen = prober.stop()
+    report = ended["report"] or _without_report(ended)
+    return report | {"measured_from_outside": _measured(seen), "downtime_seconds": _downtime(report, seen)}
+
+
+def _downtime(report: dict[str, Any], seen: Seen) -> float:
+    """The longer of what the app recorded and what a client of the Service saw."""
+    return round(max(float(report.get("downtime_seconds") or 0.0), seen.longest_gap_seconds), 2)
+
+
+def _measured(seen: Seen) -> dict[str, Any]:
+    return {
+        "requests": seen.requests,
+        "failures": seen.failures,
+        "longest_gap_seconds": round(seen.longest_gap_seconds, 2),
+        "stores": sorted(seen.stores),
+        "store_changes": seen.store_changes,
+    }
+
+
+def _without_report(ended: dict[str, Any]) -> dict[str, Any]:
+    raise ConfigurationError(
+        f"run {ended['id']} ended as {ended['state']} without a report",
+        hint="See .rehearsal/run/logs/host.log.",
+    )
+
+
+def _inputs(wishes: Wishes, layout: Layout) -> tuple[Path, Path]:
+    """The user's own data, or the sample; ConfigurationError names every path that is not there."""
+    if (wishes.data is None) != (wishes.app_sql is None):
+        raise ConfigurationError(
+            "--data and --app-sql belong together: the volume's folder and a dump of the application database",
+            hint="pg_dump --format plain --no-owner openwebui > app.sql",
+        )
+    if wishes.data is None or wishes.app_sql is None:
+        sample = extract(layout.sample)
+        return sample.data, sample.app_sql
+    missing = [str(path) for path in (wishes.data, wishes.app_sql) if not path.exists()]
+    if wishes.kubeconfig and not wishes.kubeconfig.exists():
+        missing.append(str(wishes.kubeconfig))
+    if missing:
+        raise ConfigurationError(f"there is no {', no '.join(missing)}")
+    if not wishes.data.is_dir():
+        raise ConfigurationError(f"{wishes.data} is not a folder", hint="Unpack the volume first.")
+    return wishes.data, wishes.app_sql
+
+
+def _fingerprint(world: World) -> fingerprint.Fingerprint:
+    if world.operator is None:
+        raise ConfigurationError("the world is not open")
+    return fingerprint.take(world.app_url, world.layout.volumes, world.operator.objects())
+
+
+def _write(report: dict[str, Any], copy_to: Path | None) -> None:
+    BUILD.mkdir(exist_ok=True)
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    (BUILD / "report.json").write_text(text)
+    (BUILD / "report.html").write_text(render(report))
+    if copy_to:
+        copy_to.parent.mkdir(parents=True, exist_ok=True)
+        copy_to.write_text(text)
+
+
+def _conclude(report: dict[str, Any], console: Console) -> None:
+    console.print()
+    if failure := report["failure"]:
+        console.print(f"[red]{failure['phase']}: {failure['message']}[/red]")
+        console.print(f"→ {failure['hint']}") if failure["hint"] else None
+    for problem in report["problems"]:
+        if problem["severity"] == "blocking":
+            console.print(f"[red]{problem['code']}: {problem['message']}[/red]", highlight=False)
+            console.print(f"→ {problem['hint']}", highlight=False) if problem["hint"] else None
+    met = sum(c["met"] for c in report["criteria"])
+    console.print(
+        f"[bold]{report['state'].replace('_', ' ')}[/bold]: {report['rows_moved']:,} chunks moved, "
+        f"{report['rows_verified']:,} verified in {report['collections']} collections, "
+        f"{report['replicas_ready']} replicas ready, {met} of {len(report['criteria'])} criteria met, "
+        f"downtime {report['downtime_seconds']} s, {report['rehearsal']['seconds']} s in all"
+    )
+    if "unchanged" in report:
+        changed = ", ".join(report["changed"])
+        console.print("nothing was changed" if report["unchanged"] else f"[red]changed: {changed}[/red]")
+    console.print("report: build/report.html and build/report.json")
+
+
+def _exit_code(report: dict[str, Any]) -> int:
+    if report.get("unchanged") is False:
+        return FAILED
+    return EXIT_CODES.get(report["state"], FAILED)
+
+
+def _hold(world: World, console: Console) -> None:
+    console.print(f"app        {world.url}/api/monitor")
+    console.print(f"key        {world.key}")
+    console.print(f"Open WebUI {world.service_url}")
+    console.print("Ctrl-C ends it")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        console.print("ending")
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    began = time.monotonic()
+
+    def say(what: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {what}", highlight=False)
+
+    return say
+
+
+def forget() -> None:
+    """Remove everything that rehearsals keep."""
+    shutil.rmtree(HOME, ignore_errors=True)
