@@ -13,7 +13,6 @@ from phases.execution import as_activity
 from phases.migration import RUN_ENTITY, migrate, roll_back
 from shared.adapters.composition import connector
 from shared.settings import read_settings
-from shared.wire import JsonObject
 
 settings = read_settings(os.environ)
 logging.getLogger("azure").setLevel(logging.WARNING)
@@ -62,7 +61,9 @@ for action in migrations.EVENTS:
         return await migrations.act(req, client, action)
 
     steer.__name__ = f"{action}_migration"
-    app.route(route=f"migrations/{{id}}/{action}", methods=["POST"])(app.durable_client_input(client_name="client")(steer))
+    app.route(route=f"migrations/{{id}}/{action}", methods=["POST"])(
+        app.durable_client_input(client_name="client")(steer)
+    )
 
 
 @app.route(route="monitor", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

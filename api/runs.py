@@ -81,15 +81,15 @@ def refuse(action: str, run: Run) -> Refusal | None:
         return _refuse_rollback(run)
     if not run.active:
         return Refusal(f"run {run.id} has ended ({run.state}); there is nothing to {action}")
-    if action == "approve" and run.state != "waiting for approval":
-        return Refusal(f"run {run.id} does not wait for approval; it is at {run.status.get('phase') or 'its start'}")
-    if action == "resume" and run.state != "paused":
-        return Refusal(f"run {run.id} is not paused")
-    if action == "pause" and run.state == "paused":
-        return Refusal(f"run {run.id} is paused already")
-    if action == "abort" and run.phase_state("cut_over") == "done":
-        return Refusal(f"run {run.id} has switched to the new stores; use rollback")
-    return None
+    place = run.status.get("phase") or "its start"
+    reasons = {
+        "approve": (run.state != "waiting for approval", f"does not wait for approval; it is at {place}"),
+        "resume": (run.state != "paused", "is not paused"),
+        "pause": (run.state == "paused", "is paused already"),
+        "abort": (run.phase_state("cut_over") == "done", "has switched to the new stores; use rollback"),
+    }
+    refused, reason = reasons[action]
+    return Refusal(f"run {run.id} {reason}") if refused else None
 
 
 def _refuse_rollback(run: Run) -> Refusal | None:

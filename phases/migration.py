@@ -1,8 +1,8 @@
 """The orchestrators: plan everything, apply each phase in order, undo in reverse.
 
 Deterministic generators: time comes from the context, effects happen in activities. An operator speaks to a run through
-four external events: `approval`, `stop` (abort or roll back), `pause` and `resume`; they are heeded between two activities, and
-a pause is not heeded while Open WebUI is down.
+four external events: `approval`, `stop` (abort or roll back), `pause` and `resume`; they are heeded between two activities,
+and a pause is not heeded while Open WebUI is down.
 """
 
 from collections.abc import Generator
@@ -126,7 +126,15 @@ class Run:
     def finish(self, state: RunState, failure: Outcome | None) -> JsonObject:
         """Build the report, show the last status and record both."""
         self._show("", Progress(finished=True, step=state.value))
-        report = build_report(self.name, self.request, state, self.plans, self.results, failure, self.timeline)
+        report = build_report(
+            self.name,
+            self.request,
+            state,
+            plans=self.plans,
+            results=self.results,
+            failure=failure,
+            timeline=self.timeline,
+        )
         self._record(report)
         return report
 

@@ -1,7 +1,7 @@
 """Phase 0: read everything, change nothing.
 
-Every reading that fails becomes a finding, so that one plan names all that is wrong. The mover inspects the Chroma store
-from inside the serving pod: no Job, no object, nothing left behind. There is nothing to undo.
+Every reading that fails becomes a finding, so that one plan names all that is wrong. The mover inspects the Chroma
+store from inside the serving pod: no Job, no object, nothing left behind. There is nothing to undo.
 """
 
 import base64

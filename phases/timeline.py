@@ -1,4 +1,4 @@
-"""How long phases take, how long Open WebUI was down, and the custom status that says so. Pure: `now` is an argument."""
+"""How long phases take and Open WebUI was down, and the custom status that says so. Pure: `now` is an argument."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -182,7 +182,9 @@ def _balanced(world: World) -> tuple[bool, str]:
     marker = f"scaleout={secrets.token_hex(6)}"
     url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/health?{marker}"
     times = REQUESTS_PER_REPLICA * len(world.pods)
-    counts = replicas.spread(world.ports.cluster, world.pods, world.plan.facts.container, url, marker, times)
+    counts = replicas.spread(
+        world.ports.cluster, world.pods, world.plan.facts.container, url, marker=marker, times=times
+    )
     met = len(counts) == world.plan.replicas and all(counts.values())
     return met, f"{times} requests through the Service: " + ", ".join(f"{name} {n}" for name, n in counts.items())
 

@@ -1,7 +1,7 @@
 """Read and rewrite a user's Deployment. Pure: manifests in, values and patches out.
 
-The Deployment stays the user's: image, sidecars, tolerations and every variable that is not listed here are kept as they
-are. Secrets are referred to as the user refers to them and never copied into a plan.
+The Deployment stays the user's: image, sidecars, tolerations and every variable that is not listed here are kept as
+they are. Secrets are referred to as the user refers to them and never copied into a plan.
 """
 
 import hashlib

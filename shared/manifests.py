@@ -54,8 +54,8 @@ def opaque_secret(name: str, run: str, values: Mapping[str, bytes]) -> Manifest:
 def redis(name: str, run: str, image: str, pod_settings: Manifest) -> list[Manifest]:
     """One small Redis for websockets and task state: several replicas need it. Source: facts §1.5.
 
-    Nothing in it must outlive a restart, so it has no volume. `pod_settings`: node selector and tolerations of the user's
-    Deployment, so that it lands where his pods may.
+    Nothing in it must outlive a restart, so it has no volume. `pod_settings`: node selector and tolerations of the
+    user's Deployment, so that it lands where his pods may.
     """
     selector = {"app": name}
     container: Manifest = {

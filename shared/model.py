@@ -263,7 +263,7 @@ class Progress:
     unit: str = ""
     check_again_in_seconds: float = 1.0
     interruptible: bool = True
-    """False between the stop of the old pod and the new one's first answer: a pause would only lengthen the downtime."""
+    """False between the old pod's stop and the new one's first answer: a pause would only lengthen the downtime."""
     awaits: str = ""
     """Name of an external event that must come before the next call (the approval gate)."""
     down_since: str = ""

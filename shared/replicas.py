@@ -36,7 +36,7 @@ def get_codes(cluster: Cluster, pod: str, container: str, url: str, times: int =
 
 
 def spread(
-    cluster: Cluster, pods: Sequence[Manifest], container: str, url: str, marker: str, times: int
+    cluster: Cluster, pods: Sequence[Manifest], container: str, url: str, *, marker: str, times: int
 ) -> dict[str, int]:
     """How many of `times` requests each pod answered, by the marker in its access log."""
     names = [str(pod["metadata"]["name"]) for pod in pods]

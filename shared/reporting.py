@@ -31,6 +31,7 @@ def build_report(
     run: str,
     request: MigrationRequest,
     state: RunState,
+    *,
     plans: Mapping[str, JsonObject],
     results: Mapping[str, JsonObject],
     failure: Outcome | None,

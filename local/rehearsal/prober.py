@@ -1,4 +1,4 @@
-"""Measure the downtime from outside: ask the Service all the time and note when nobody answered, and which store did."""
+"""Measure the downtime from outside: ask the Service all the time, note when nobody answered and which store did."""
 
 import threading
 import time

@@ -14,8 +14,8 @@ from rich.console import Console
 from local.rehearsal import fingerprint
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
-from local.rehearsal.processes import ROOT
 from local.rehearsal.prober import Prober, Seen
+from local.rehearsal.processes import ROOT
 from local.rehearsal.report_page import render
 from local.rehearsal.world import Layout, World
 from local.sample import extract

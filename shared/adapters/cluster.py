@@ -13,7 +13,7 @@ from typing import Any
 
 import urllib3
 from kubernetes import client, dynamic
-from kubernetes.client.rest import ApiException
+from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
@@ -61,7 +61,7 @@ class KubernetesCluster:
     @cached_property
     def _dynamic(self) -> dynamic.DynamicClient:
         with _translated("read the Kubernetes API's resources"):
-            return dynamic.DynamicClient(self._api)
+            return dynamic.DynamicClient(self._api)  # type: ignore[no-untyped-call]
 
     def version(self) -> str:
         with _translated("read the Kubernetes version"):
@@ -109,7 +109,7 @@ class KubernetesCluster:
     def replace(self, manifest: Manifest) -> Manifest:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         live = self.read(kind, name)
-        body = json.loads(json.dumps(manifest))
+        body: Manifest = json.loads(json.dumps(manifest))
         body["metadata"].pop("managedFields", None)
         for field in ("resourceVersion", "uid", "generation", "creationTimestamp"):
             body["metadata"].pop(field, None)
@@ -146,7 +146,8 @@ class KubernetesCluster:
     def logs(self, pod: str, *, tail_lines: int | None = None, since_seconds: int | None = None) -> str:
         options = {"tail_lines": tail_lines, "since_seconds": since_seconds}
         with _translated(f"read the log of pod {pod}"):
-            raw = client.CoreV1Api(self._api).read_namespaced_pod_log(
+            read: Any = client.CoreV1Api(self._api).read_namespaced_pod_log
+            raw = read(
                 pod,
                 self.namespace,
                 _preload_content=False,
@@ -181,9 +182,8 @@ class KubernetesCluster:
         if namespaced:
             attributes["namespace"] = self.namespace
         with _translated("ask what this identity may do"):
-            review = client.AuthorizationV1Api(self._api).create_self_subject_access_review(
-                {"spec": {"resourceAttributes": attributes}}, _request_timeout=TIMEOUT
-            )
+            ask: Any = client.AuthorizationV1Api(self._api).create_self_subject_access_review
+            review = ask({"spec": {"resourceAttributes": attributes}}, _request_timeout=TIMEOUT)
         return bool(review.status.allowed)
 
     def _apply(self, manifest: Manifest, *, force: bool, **options: str) -> Manifest:
@@ -218,8 +218,9 @@ def _run_to_end(connection: Any, stdin: bytes, timeout_seconds: float, pod: str)
     return Completed(int(connection.returncode or 0), connection.read_stdout() or "", connection.read_stderr() or "")
 
 
-def _plain(found: Any) -> Any:
-    return found.to_dict() if hasattr(found, "to_dict") else found
+def _plain(found: Any) -> Manifest:
+    plain: Manifest = found.to_dict()
+    return plain
 
 
 @contextmanager
@@ -253,7 +254,7 @@ def _explained(what: str, error: ApiException) -> MigrationError:
 def _reason(error: ApiException) -> tuple[str, list[str]]:
     """The server's sentence, and the conflicts of a server-side apply."""
     try:
-        body = json.loads(error.body)
+        body = json.loads(error.body or "")
         causes = [
             f"{cause.get('field')} ({cause.get('message')})"
             for cause in (body.get("details") or {}).get("causes") or []

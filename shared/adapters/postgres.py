@@ -4,15 +4,13 @@ A connection is opened for each call and closed after it, with a fresh password,
 and no connection of the budget is held while a Job works for minutes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.errors import (
-    DependentObjectsStillExist,
-    DuplicateObject,
     FeatureNotSupported,
     InsufficientPrivilege,
     InvalidCatalogName,
@@ -33,7 +31,7 @@ APPLICATION_NAME = "scaleout"
 class PostgresDatabases:
     """`shared.ports.Databases`: `password` is asked at every connection, `user` is the administrator's login."""
 
-    def __init__(self, user: Callable[[], str], password: Callable[[], str], options: dict[str, str]) -> None:
+    def __init__(self, user: Callable[[], str], password: Callable[[], str], options: Mapping[str, Any]) -> None:
         self._user = user
         self._password = password
         self._options = options
@@ -47,7 +45,7 @@ class PostgresDatabase:
     """`shared.ports.Database` through psycopg."""
 
     def __init__(
-        self, address: DatabaseAddress, user: Callable[[], str], password: Callable[[], str], options: dict[str, str]
+        self, address: DatabaseAddress, user: Callable[[], str], password: Callable[[], str], options: Mapping[str, Any]
     ) -> None:
         self._address = address
         self._user = user
@@ -176,17 +174,17 @@ def _explained(error: psycopg.Error, where: str, user: str) -> MigrationError:
         )
     if isinstance(error, InvalidCatalogName) or ("database" in text and "does not exist" in text):
         return ConfigurationError(f"there is no such database at {where}", hint="Correct target.database.")
-    if isinstance(error, TooManyConnections) or "remaining connection slots" in text:
-        return TransientError(f"PostgreSQL at {where} has no connection left for {user}")
     if isinstance(error, FeatureNotSupported | UndefinedFile) or "not allow-listed" in text:
-        return ConfigurationError(
-            f"PostgreSQL at {where} does not offer the extension: {text}",
-            hint="Allow it with the server parameter azure.extensions, or use a server version that has it.",
-        )
+        hint = "Allow it with the server parameter azure.extensions, or use a server version that has it."
+        return ConfigurationError(f"PostgreSQL at {where} does not offer the extension: {text}", hint=hint)
     if isinstance(error, InsufficientPrivilege):
         return PermissionMissing(f"{user} may not do this at {where}: {text}", hint="Use an azure_pg_admin login.")
-    if isinstance(error, DependentObjectsStillExist | DuplicateObject):
-        return ConfigurationError(f"PostgreSQL at {where}: {text}")
+    return _of_the_connection(error, where, user, text)
+
+
+def _of_the_connection(error: psycopg.Error, where: str, user: str, text: str) -> MigrationError:
+    if isinstance(error, TooManyConnections) or "remaining connection slots" in text:
+        return TransientError(f"PostgreSQL at {where} has no connection left for {user}")
     if isinstance(error, psycopg.OperationalError):
         return TransientError(f"cannot reach PostgreSQL at {where}: {text}", hint="Check its firewall and its state.")
     return ConfigurationError(f"PostgreSQL at {where}: {text}")
