@@ -1,67 +1,53 @@
 """What kube-proxy does: every Service's ports, served on a loopback address and spread over its ready pods in turn.
 
-A ClusterIP that is a loopback address (this project's API server hands such out) is served as it is; for any other,
-and for a headless Service, a loopback address is made up and names in pods' environments are rewritten to it. Each
-port is also served on a free port of 127.0.0.1, written to `services.json` as `{"namespace/name:port":
-"http://127.0.0.1:12345"}`. With no ready pod a connection is reset at once.
+A ClusterIP that is a loopback address (this project's API server hands such out) is served as it is. For any other,
+for a headless Service, and where another rehearsal on this machine already serves that address, one is made up; the
+names in pods' environments are rewritten to the address that is served.
+
+Each port is also served on a free port of 127.0.0.1, which stays the same while the Service has the port.
+`services.json` holds them: `{"namespace/name:port": "http://127.0.0.1:12345"}`. With no ready pod a connection is
+reset at once.
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import itertools
 import json
 import logging
-import socket
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.kubelet.api import Api, Mirror, Object
 from local.kubelet.background import Background
+from local.kubelet.endpoints import carry, endpoints, reset
 
 log = logging.getLogger(__name__)
-
-_CHUNK = 65536
 
 
 @dataclass(slots=True)
 class ServedPort:
-    """One port of a Service and the sockets that serve it."""
+    """One port of a Service, its sockets, and whose turn it is."""
 
-    namespace: str
-    service: str
-    number: int
     target: int | str
     selector: dict[str, str]
     servers: list[asyncio.Server] = field(default_factory=list)
     url: str = ""
     turn: int = 0
 
-
-def is_ready(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-    return ready and not pod["metadata"].get("deletionTimestamp")
+    def close(self) -> None:
+        for server in self.servers:
+            server.close()
 
 
-def endpoints(pods: list[Object], namespace: str, selector: dict[str, str], target: int | str) -> list[tuple[str, int]]:
-    """List where a Service's port can be reached now: its ready pods, in a stable order."""
-    found = []
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
-        labels = pod["metadata"].get("labels") or {}
-        if pod["metadata"]["namespace"] != namespace or not selector.items() <= labels.items() or not is_ready(pod):
-            continue
-        port = _target_port(pod, target)
-        if port is not None:
-            found.append((pod["status"]["podIP"], port))
-    return found
+@dataclass(slots=True)
+class ServedService:
+    """A Service that is served, where, and on which ports."""
 
-
-def _target_port(pod: Object, target: int | str) -> int | None:
-    if isinstance(target, int):
-        return target
-    ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or []]
-    return next((int(port["containerPort"]) for port in ports if port.get("name") == target), None)
+    namespace: str
+    address: str
+    ports: dict[int, ServedPort] = field(default_factory=dict)
 
 
 class ServiceProxy:
@@ -69,134 +55,116 @@ class ServiceProxy:
 
     def __init__(self, api: Api, background: Background, file: Path, *, services: Mirror, pods: Mirror) -> None:
         self._api, self._background, self._file, self._pods = api, background, file, pods
-        self._made_up = (str(ipaddress.IPv4Address("127.97.0.1") + offset) for offset in itertools.count())
-        self._addresses: dict[tuple[str, str], str] = {}
-        self._served: dict[tuple[str, str], list[ServedPort]] = {}
-        self._lock = asyncio.Lock()
+        self._served: dict[tuple[str, str], ServedService] = {}
+        self._made_up = _made_up_addresses()
+        self._one_at_a_time = asyncio.Lock()
         services.subscribe(self._on_service)
 
     def addresses(self) -> dict[tuple[str, str], str]:
         """Return where each Service is reached: (namespace, name) → address."""
-        return dict(self._addresses)
+        return {key: service.address for key, service in self._served.items()}
 
     async def refresh(self, namespace: str) -> None:
-        """Learn of the Services of a namespace that the watch has not told of yet."""
+        """Serve the Services of a namespace that the watch has not told of yet."""
         listed = await self._api.get(f"/api/v1/namespaces/{namespace}/services")
         for service in listed.get("items") or []:
-            self._address(service)
-
-    def _address(self, service: Object) -> str | None:
-        spec, key = service["spec"], (service["metadata"]["namespace"], service["metadata"]["name"])
-        if not spec.get("selector") or spec.get("type") == "ExternalName":
-            return None
-        given = spec.get("clusterIP") or "None"
-        if given != "None" and ipaddress.ip_address(given).is_loopback:
-            self._addresses[key] = given
-        elif key not in self._addresses:
-            self._addresses[key] = next(self._made_up)
-        return self._addresses[key]
+            if (namespace, service["metadata"]["name"]) not in self._served:
+                await self._serve(service)
 
     def _on_service(self, before: Object | None, after: Object | None) -> None:
         if before is not None and after is not None and before["spec"] == after["spec"]:
             return
         item = after or before
         assert item is not None
-        self._background.start(self._serve(item, gone=after is None), f"service {item['metadata']['name']}")
+        work = self._serve(item) if after is not None else self._drop(item)
+        self._background.start(work, f"service {item['metadata']['name']}")
 
-    async def _serve(self, service: Object, *, gone: bool) -> None:
-        """Open what a Service needs and close what it had."""
+    async def _serve(self, service: Object) -> None:
+        """Open the ports that a Service has come to have, close the ones it has lost."""
         namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
-        async with self._lock:
-            ports = []
-            if gone:
-                self._addresses.pop((namespace, name), None)
-            elif self._address(service) is not None:
-                for spec in service["spec"].get("ports") or []:
-                    target = spec.get("targetPort") or spec["port"]
-                    port = ServedPort(namespace, name, spec["port"], target, service["spec"]["selector"])
-                    ports.append(port)
-            for old in self._served.pop((namespace, name), []):
-                for server in old.servers:
-                    server.close()
-            if ports:
-                self._served[namespace, name] = ports
-                for port in ports:
-                    await self._open(port, self._addresses[namespace, name])
+        spec = service["spec"]
+        if not spec.get("selector") or spec.get("type") == "ExternalName":
+            await self._drop(service)
+            return
+        wanted = {port["port"]: port.get("targetPort") or port["port"] for port in spec.get("ports") or []}
+        async with self._one_at_a_time:
+            served = self._served.get((namespace, name))
+            if served is None:
+                served = ServedService(namespace, self._choose_address(spec.get("clusterIP") or "None"))
+            for number in served.ports.keys() - wanted.keys():
+                served.ports.pop(number).close()
+            for number, target in wanted.items():
+                port = served.ports.setdefault(number, ServedPort(target, spec["selector"]))
+                port.target, port.selector = target, spec["selector"]
+                if not port.servers:
+                    await self._open(served, number, port)
+            self._served[namespace, name] = served
             self._write()
 
-    async def _open(self, port: ServedPort, address: str) -> None:
+    async def _drop(self, service: Object) -> None:
+        async with self._one_at_a_time:
+            served = self._served.pop((service["metadata"]["namespace"], service["metadata"]["name"]), None)
+            if served is not None:
+                for port in served.ports.values():
+                    port.close()
+                self._write()
+
+    def _choose_address(self, given: str) -> str:
+        if given != "None" and ipaddress.ip_address(given).is_loopback:
+            return given
+        return next(self._made_up)
+
+    async def _open(self, service: ServedService, number: int, port: ServedPort) -> None:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._forward(port, reader, writer)
+            await self._forward(service.namespace, port, (reader, writer))
 
         local = await asyncio.start_server(connected, "127.0.0.1", 0)
         port.servers.append(local)
         port.url = f"http://127.0.0.1:{local.sockets[0].getsockname()[1]}"
         try:
-            port.servers.append(await asyncio.start_server(connected, address, port.number))
-        except OSError as error:  # a port below 1024 without the right to it, or somebody else has it
-            log.warning(
-                "service %s/%s is not served on %s:%s: %s", port.namespace, port.service, address, port.number, error
-            )
+            port.servers.append(await asyncio.start_server(connected, service.address, number))
+        except PermissionError as error:  # below 1024 and not root
+            log.warning("port %s of a service is served on %s only: %s", number, port.url, error)
+        except OSError as error:
+            taken, service.address = service.address, next(self._made_up)
+            log.warning("%s:%s is taken, so %s stands in for it: %s", taken, number, service.address, error)
+            port.servers.append(await asyncio.start_server(connected, service.address, number))
 
     def _write(self) -> None:
-        ports = itertools.chain.from_iterable(self._served.values())
-        urls = {f"{port.namespace}/{port.service}:{port.number}": port.url for port in ports}
+        urls = {
+            f"{namespace}/{name}:{number}": port.url
+            for (namespace, name), service in self._served.items()
+            for number, port in service.ports.items()
+        }
         fresh = self._file.with_suffix(".new")
         fresh.write_text(json.dumps(urls, indent=1, sort_keys=True) + "\n")
         fresh.replace(self._file)
 
-    async def _forward(self, port: ServedPort, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self, namespace: str, port: ServedPort, client: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    ) -> None:
         """Carry one connection to the next ready pod that accepts it."""
-        ready = endpoints(list(self._pods.objects.values()), port.namespace, port.selector, port.target)
+        ready = endpoints(self._pods.objects.values(), namespace, port.selector, port.target)
         for _ in ready:
             address = ready[port.turn % len(ready)]
             port.turn += 1
             try:
-                pod_reader, pod_writer = await asyncio.open_connection(*address)
+                pod = await asyncio.open_connection(*address)
             except OSError:
                 continue
-            await _carry_both(reader, writer, pod_reader, pod_writer)
+            await carry(client, pod)
             return
-        _reset(writer)
+        reset(client[1])
 
     async def close(self) -> None:
-        for port in itertools.chain.from_iterable(self._served.values()):
-            for server in port.servers:
-                server.close()
+        for service in self._served.values():
+            for port in service.ports.values():
+                port.close()
         self._file.unlink(missing_ok=True)
 
 
-async def _carry_both(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    pod_reader: asyncio.StreamReader,
-    pod_writer: asyncio.StreamWriter,
-) -> None:
-    """Carry both directions until the pod has said everything, also to a client that has no more to say."""
-    asking = asyncio.create_task(_carry(reader, pod_writer))
-    try:
-        await _carry(pod_reader, writer)
-    except OSError:
-        _reset(writer)
-    finally:
-        asking.cancel()
-        for each in (pod_writer, writer):
-            each.close()
-        await asyncio.gather(asking, return_exceptions=True)
-
-
-async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while data := await source.read(_CHUNK):
-        sink.write(data)
-        await sink.drain()
-    with contextlib.suppress(OSError, RuntimeError):
-        sink.write_eof()
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close a connection with a reset, as if nothing had listened."""
-    sock = writer.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    writer.transport.abort()
+def _made_up_addresses() -> Iterator[str]:
+    """Yield addresses beside the API server's 127.96.0.0/12; others for kubelets that run side by side."""
+    process = os.getpid()
+    first = ipaddress.IPv4Address(f"127.{112 + (process >> 8) % 14}.{process % 256}.1")
+    return (str(first + offset) for offset in itertools.count())
