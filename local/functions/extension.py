@@ -1,0 +1,227 @@
+"""Play the durable extension: stream work from the engine into the app's functions and the answers back.
+
+The engine may be killed at any moment. Then the stream breaks and is opened again, answers are sent until they arrive,
+and an activity that is delivered again while it still runs here is not started twice.
+"""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from durabletask.internal import orchestrator_service_pb2 as pb
+
+from local.functions.faults import Faults, Outcome
+from local.functions.worker import Function, InvocationFailed, Worker, encoded, text
+
+log = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = 0.3
+"""Between two attempts to reach an engine that is gone: short, because it is being started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurableFunctions:
+    """The app's durable functions by the name orchestrations call them."""
+
+    orchestrators: Mapping[str, Function]
+    activities: Mapping[str, Function]
+    entities: Mapping[str, Function]
+
+
+def sort_durable(functions: Sequence[Function]) -> DurableFunctions:
+    """Sort the durable functions by kind; a name in the trigger wins over the function's."""
+
+    def named(kind: str, key: str) -> dict[str, Function]:
+        return {str(f.trigger.get(key) or f.name): f for f in functions if f.kind == kind}
+
+    entities = {name.lower(): function for name, function in named("entityTrigger", "entityName").items()}
+    return DurableFunctions(
+        named("orchestrationTrigger", "orchestration"), named("activityTrigger", "activity"), entities
+    )
+
+
+def read_limits(host_settings: Mapping[str, Any]) -> pb.GetWorkItemsRequest:
+    """Read from host.json how much may run at a time. Defaults: those of a Consumption plan, 10, 5 and 5."""
+    task = host_settings.get("extensions", {}).get("durableTask", {})
+    return pb.GetWorkItemsRequest(
+        maxConcurrentActivityWorkItems=int(task.get("maxConcurrentActivityFunctions", 10)),
+        maxConcurrentOrchestrationWorkItems=int(task.get("maxConcurrentOrchestratorFunctions", 5)),
+        maxConcurrentEntityWorkItems=int(task.get("maxConcurrentEntityFunctions", 5)),
+    )
+
+
+class DurableExtension:
+    """The bridge between the engine and the worker."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        functions: DurableFunctions,
+        stub: Any,
+        *,
+        limits: pb.GetWorkItemsRequest,
+        client_configuration: str,
+        faults: Faults,
+    ) -> None:
+        self._worker = worker
+        self._functions = functions
+        self._stub = stub
+        self._limits = limits
+        self._client = client_configuration
+        self._faults = faults
+        self._running: set[tuple[str, int, str]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Take work for ever; an engine that is gone is waited for."""
+        while True:
+            try:
+                async for item in self._stub.GetWorkItems(self._limits, wait_for_ready=True):
+                    self._start(item)
+            except grpc.aio.AioRpcError as error:
+                log.warning("the engine is gone (%s); connecting again", error.code().name)
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def drain(self, seconds: float) -> None:
+        """Give what runs a last chance to end and to be reported; the rest is delivered again."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    def _start(self, item: pb.WorkItem) -> None:
+        token = item.completionToken
+        match item.WhichOneof("request"):
+            case "orchestratorRequest":
+                work = self._orchestrate(item.orchestratorRequest, token)
+                give_back = self._stub.AbandonTaskOrchestratorWorkItem, pb.AbandonOrchestrationTaskRequest
+            case "activityRequest":
+                work = self._act(item.activityRequest, token)
+                give_back = self._stub.AbandonTaskActivityWorkItem, pb.AbandonActivityTaskRequest
+            case "entityRequest":
+                work = self._operate(item.entityRequest, token)
+                give_back = self._stub.AbandonTaskEntityWorkItem, pb.AbandonEntityTaskRequest
+            case other:
+                log.error("the engine sent work of an unknown kind: %s", other)
+                return
+        task = asyncio.create_task(self._guard(work, give_back[0], give_back[1](completionToken=token)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None], give_back: Callable[..., Any], request: Any) -> None:
+        """Do a piece of work; if this host has a bug, give the work back instead of holding it for ever."""
+        try:
+            await work
+        except Exception:
+            log.exception("a piece of work could not be done; it is given back")
+            await asyncio.sleep(1)
+            await self._send(give_back, request)
+
+    async def _send(self, call: Callable[..., Awaitable[Any]], answer: Any) -> None:
+        """Send an answer until it has arrived."""
+        while True:
+            try:
+                await call(answer, wait_for_ready=True)
+                return
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    log.exception("the engine refused an answer: %s", error.details())
+                    return
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _orchestrate(self, request: pb.OrchestratorRequest, token: str) -> None:
+        events = [*request.pastEvents, *request.newEvents]
+        name = next(e.executionStarted.name for e in reversed(events) if e.HasField("executionStarted"))
+        try:
+            function = _find(self._functions.orchestrators, name, "an orchestrator function")
+            response = pb.OrchestratorResponse.FromString(await self._exchange(function, request))
+        except InvocationFailed as error:
+            log.error("the orchestrator %s cannot run: %s\n%s", name, error, error.stack_trace)
+            response = pb.OrchestratorResponse(instanceId=request.instanceId, actions=[_fail(error)])
+        response.completionToken = token
+        await self._send(self._stub.CompleteOrchestratorTask, response)
+
+    async def _operate(self, request: pb.EntityBatchRequest, token: str) -> None:
+        name = request.instanceId.split("@")[1].lower()
+        try:
+            function = _find(self._functions.entities, name, "an entity function")
+            result = pb.EntityBatchResult.FromString(await self._exchange(function, request))
+        except InvocationFailed as error:
+            log.error("the entity %s cannot run: %s\n%s", request.instanceId, error, error.stack_trace)
+            result = pb.EntityBatchResult(failureDetails=_details(Outcome(None, error.error_type, error.message)))
+        result.completionToken = token
+        await self._send(self._stub.CompleteEntityTask, result)
+
+    async def _exchange(self, function: Function, request: Any) -> bytes:
+        """Hand a protobuf request to an orchestrator or entity function, which answers in protobuf too."""
+        given = text(base64.b64encode(request.SerializeToString()).decode())
+        returned = await self._worker.invoke(function, {function.trigger["name"]: given})
+        answer = (returned.string or returned.json or "") if returned else ""
+        return base64.b64decode(answer)
+
+    async def _act(self, request: pb.ActivityRequest, token: str) -> None:
+        instance = request.orchestrationInstance.instanceId
+        key = (instance, request.taskId, token)
+        if key in self._running:
+            log.info("%s still runs here; the second delivery is left", request.name)
+            return
+        self._running.add(key)
+        try:
+            outcome = await self._run_activity(request)
+            answer = pb.ActivityResponse(instanceId=instance, taskId=request.taskId, completionToken=token)
+            if outcome.failed:
+                answer.failureDetails.CopyFrom(_details(outcome))
+            elif outcome.result is not None:
+                answer.result.value = outcome.result
+            await self._send(self._stub.CompleteActivityTask, answer)
+        finally:
+            self._running.discard(key)
+
+    async def _run_activity(self, request: pb.ActivityRequest) -> Outcome:
+        """Run an activity, or the fault that is injected before or after it."""
+        fault = self._faults.take(request.name, request.input.value)
+        if fault and fault.when == "before":
+            return fault.happen()
+        outcome = await self._invoke_activity(request)
+        return fault.happen() if fault else outcome
+
+    async def _invoke_activity(self, request: pb.ActivityRequest) -> Outcome:
+        try:
+            function = _find(self._functions.activities, request.name, "an activity function")
+            given = encoded(request.input.value if request.HasField("input") else "null")
+            inputs = {function.trigger["name"]: given} | {name: text(self._client) for name in function.clients}
+            trace_parent = request.parentTraceContext.traceParent
+            returned = await self._worker.invoke(function, inputs, trace_parent=trace_parent)
+        except InvocationFailed as error:
+            log.warning("the activity %s raised %s\n%s", request.name, error, error.stack_trace)
+            return Outcome(None, error.error_type, error.message, error.stack_trace)
+        if returned is None:
+            return Outcome(result="null")
+        return Outcome(result=returned.json if returned.json is not None else returned.string)
+
+
+def _find(functions: Mapping[str, Function], name: str, kind: str) -> Function:
+    if name not in functions:
+        raise InvocationFailed(
+            f"InvalidOperation: the function '{name}' doesn't exist, is disabled, or is not {kind}", ""
+        )
+    return functions[name]
+
+
+def _details(outcome: Outcome) -> pb.TaskFailureDetails:
+    """Describe a failure; a message is never empty, because an empty one has been taken for a success before."""
+    return pb.TaskFailureDetails(
+        errorType=outcome.error_type or "(unknown)",
+        errorMessage=outcome.message or outcome.error_type,
+        stackTrace={"value": outcome.stack_trace},
+    )
+
+
+def _fail(error: InvocationFailed) -> pb.OrchestratorAction:
+    ending = pb.CompleteOrchestrationAction(
+        orchestrationStatus="ORCHESTRATION_STATUS_FAILED",
+        failureDetails=_details(Outcome(None, error.error_type, error.message, error.stack_trace)),
+    )
+    return pb.OrchestratorAction(id=-1, completeOrchestration=ending)

@@ -1,0 +1,170 @@
+"""The Functions host: index the app, then serve its HTTP routes, timers and durable functions until asked to stop.
+
+Start-up is all or nothing: bad keys, faults, routes or an app the worker rejects end the process with an error before
+it says `ready`. At SIGTERM it stops taking work, gives what runs a moment, and leaves the rest to be delivered again.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import grpc
+import uvicorn
+from durabletask.internal import orchestrator_service_pb2_grpc as stubs
+
+from local.functions.admin import AdminApi
+from local.functions.app_settings import is_disabled, load_settings, read_host_settings
+from local.functions.durable_client import client_configuration
+from local.functions.engine.instances import new_trace_parent
+from local.functions.extension import DurableExtension, read_limits, sort_durable
+from local.functions.faults import Faults
+from local.functions.http import FunctionEndpoint, Guarded, HttpServer
+from local.functions.keys import load_keys, read_level
+from local.functions.management import ManagementApi
+from local.functions.routes import Route, RouteTable, parse_template
+from local.functions.timers import Timers
+from local.functions.worker import Function, InvocationFailed, Worker, encoded, text
+from shared.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 1.5
+"""What running functions are given at SIGTERM; an activity that is cut off is delivered again."""
+
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """What the command line says."""
+
+    app: Path
+    engine: str
+    port: int
+    keys: Path
+    faults: Path | None
+    timers: Path
+
+
+def run_host(options: HostOptions) -> None:
+    """Serve until SIGTERM or SIGINT, then end the process. Raises ConfigurationError before it is ready."""
+    ready, sys.stdout = sys.stdout, sys.stderr  # what functions print must not follow the ready line
+    load_settings(options.app)
+    host = Host(options)
+    for chatty in ("azure.functions", "uvicorn", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    asyncio.run(host.serve(ready))
+    logging.shutdown()
+    os._exit(0)  # threads of functions that still run would hold the process
+
+
+class Host:
+    """One host with one app."""
+
+    def __init__(self, options: HostOptions) -> None:
+        self._settings = read_host_settings(options.app)
+        self._keys = load_keys(options.keys)
+        self._faults = Faults(options.faults)
+        self._timers_file = options.timers
+        self._engine = options.engine
+        self._listener = _listen(options.port)
+        self._url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._worker = Worker(options.app.resolve())
+        hub = self._settings.get("extensions", {}).get("durableTask", {}).get("hubName", "TestHubName")
+        self._client = client_configuration(self._url, options.engine, hub, self._keys.system)
+
+    async def serve(self, ready: TextIO) -> None:
+        """Index the app, say `ready`, serve, drain."""
+        functions = await self._worker.start()
+        new_stub: Callable[..., Any] = stubs.TaskHubSidecarServiceStub
+        async with grpc.aio.insecure_channel(self._engine, options=CHANNEL_OPTIONS) as channel:
+            await self._serve(functions, new_stub(channel), ready)
+
+    async def _serve(self, functions: Sequence[Function], stub: Any, ready: TextIO) -> None:
+        enabled = [function for function in functions if not is_disabled(function.name)]
+        durable = sort_durable(enabled)
+        timers = Timers([f for f in functions if f.kind == "timerTrigger"], self._fire, self._timers_file)
+        management = ManagementApi(stub, self._client, durable.orchestrators.__contains__)
+        admin = AdminApi(functions, timers)
+        table = RouteTable([*management.routes(), *admin.routes(), *self._app_routes(enabled)])
+        extension = DurableExtension(
+            self._worker,
+            durable,
+            stub,
+            limits=read_limits(self._settings),
+            client_configuration=self._client,
+            faults=self._faults,
+        )
+        background = [asyncio.create_task(extension.run()), asyncio.create_task(timers.run(is_disabled))]
+        try:
+            await self._serve_http(HttpServer(table, self._keys), ready)
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await extension.drain(DRAIN_SECONDS)
+
+    async def _serve_http(self, server: HttpServer, ready: TextIO) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # uvicorn handles it, and raises it again when it has stopped
+        config = uvicorn.Config(server, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        config.load()
+        announcement = f"ready {json.dumps({'url': self._url})}"
+        await _AnnouncingServer(config, lambda: print(announcement, file=ready, flush=True)).serve([self._listener])
+
+    def _app_routes(self, functions: Sequence[Function]) -> list[Route[Guarded]]:
+        prefix = self._settings.get("extensions", {}).get("http", {}).get("routePrefix", "api").strip("/")
+        return [self._app_route(prefix, function) for function in functions if function.kind == "httpTrigger"]
+
+    def _app_route(self, prefix: str, function: Function) -> Route[Guarded]:
+        trigger = function.trigger
+        template = parse_template(f"{prefix}/{str(trigger.get('route') or function.name).strip('/')}")
+        methods = frozenset(str(method).upper() for method in trigger.get("methods") or ())
+        endpoint = FunctionEndpoint(self._worker, function, self._client)
+        return Route(template, methods, Guarded(read_level(trigger.get("authLevel")), endpoint, function.name))
+
+    async def _fire(self, function: Function, document: str) -> None:
+        """Invoke a timer function; what it raises is logged, and the timer goes on."""
+        inputs = {function.trigger["name"]: encoded(document)} | {name: text(self._client) for name in function.clients}
+        try:
+            await self._worker.invoke(function, inputs, trace_parent=new_trace_parent())
+        except InvocationFailed as error:
+            log.error("the timer %s raised %s\n%s", function.name, error, error.stack_trace)
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Calls back once requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then announce it."""
+        await super().startup(sockets)
+        self._announce()
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        hint = "Stop what listens there, or choose another --port."
+        raise ConfigurationError(f"port {port} on 127.0.0.1 cannot be used: {error}", hint=hint) from error
+    listener.listen(128)
+    return listener
