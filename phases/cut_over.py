@@ -1,13 +1,14 @@
 """Phase 3d: stop, carry the last changes over, verify, switch, answer.
 
-The only phase with a downtime. Before the stop it checks again all that could fail after it and records the Deployment, as
-it is, in a Secret beside it (it may hold literal secrets, so it never enters durable history). Each call looks at the world
-and takes the next step, so a rerun at any point goes on where the last one ended. Undo stops whatever serves, puts the
-recorded Deployment back and waits until it answers: at no moment do two stores serve.
+The only phase with a downtime. Before the stop it checks again all that could fail after it and records the
+Deployment as it is, in a Secret beside it (it may hold literal secrets, so it never enters durable history). Each
+call looks at the world and takes the next step, so a rerun at any point goes on where the last one ended. Undo stops
+whatever serves, puts the recorded Deployment back and waits until it answers: at no moment do two stores serve.
 """
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -101,7 +102,7 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         return _await_first_answer(plan, live, ports)
     if not _is_stopped(live):
         return _stop(plan, live, ports)
-    steps = (
+    steps: tuple[Callable[[], Progress], ...] = (
         lambda: _pods_gone(plan, ports.cluster),
         lambda: mover.advance(ports.cluster, plan.delta_files, "copying changed files"),
         lambda: mover.advance(ports.cluster, plan.delta_vectors, "copying changed vectors"),

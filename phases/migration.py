@@ -1,8 +1,8 @@
 """The orchestrators: plan everything, apply each phase in order, undo in reverse.
 
-Deterministic generators: time comes from the context, effects happen in activities. An operator speaks to a run through
-four external events: `approval`, `stop` (abort or roll back), `pause` and `resume`; they are heeded between two activities,
-and a pause is not heeded while Open WebUI is down.
+Deterministic generators: time comes from the context, effects happen in activities. An operator speaks to a run
+through four external events, `approval`, `stop` (abort or roll back), `pause` and `resume`; they are heeded between
+activities, and a pause is not heeded while Open WebUI is down.
 """
 
 from collections.abc import Generator

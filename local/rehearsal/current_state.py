@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernetes import client, config, dynamic
-from kubernetes.client.rest import ApiException
+from kubernetes.client.exceptions import ApiException
 
 from local.rehearsal.processes import wait_until
 
@@ -34,8 +34,8 @@ class Operator:
 
     def __init__(self, kubeconfig: Path, names: Names, node_label: dict[str, str]) -> None:
         self.names = names
-        self._api = config.new_client_from_config(str(kubeconfig))
-        self._dynamic = dynamic.DynamicClient(self._api)
+        self._api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+        self._dynamic = dynamic.DynamicClient(self._api)  # type: ignore[no-untyped-call]
         self._node_label = node_label
 
     def install(self, data: Path, volumes: Path, database_url: str) -> None:
@@ -52,7 +52,7 @@ class Operator:
         """Return when so many replicas are available."""
 
         def look() -> bool:
-            apps = client.AppsV1Api(self._api)
+            apps: Any = client.AppsV1Api(self._api)
             status = apps.read_namespaced_deployment_status(self.names.deployment, self.names.namespace).status
             return bool((status.available_replicas or 0) == replicas)
 
@@ -111,11 +111,12 @@ class Operator:
             "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": names.disk_claim}}],
         }
         self._apply(self._object("batch/v1", "Job", name) | {"spec": {"template": {"spec": pod}}})
-        batch = client.BatchV1Api(self._api)
+        batch: Any = client.BatchV1Api(self._api)
+        core: Any = client.CoreV1Api(self._api)
         wait_until(
             lambda: batch.read_namespaced_job(name, names.namespace).status.succeeded, "the disk's first consumer"
         )
-        claim = client.CoreV1Api(self._api).read_namespaced_persistent_volume_claim(names.disk_claim, names.namespace)
+        claim = core.read_namespaced_persistent_volume_claim(names.disk_claim, names.namespace)
         shutil.copytree(data, volumes / claim.spec.volume_name, dirs_exist_ok=True, symlinks=True)
         batch.delete_namespaced_job(name, names.namespace, propagation_policy="Background")
 
