@@ -25,7 +25,8 @@ def requirements(name: str) -> dict[str, Requirement]:
 
 def table(heading: str) -> set[str]:
     text = (ROOT / "docs" / "dependencies.md").read_text().split(f"## {heading}")[1].split("\n## ")[0]
-    return set(re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE))
+    first_cells = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
+    return {name for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)}
 
 
 @pytest.mark.parametrize("name", ["requirements.in", "requirements-dev.in", "requirements.txt", "requirements-dev.txt"])
