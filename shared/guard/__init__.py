@@ -1,0 +1,6 @@
+"""The health guard: readings of one Deployment and its database, and the pure judge over them.
+
+    observe (adapters behind `ports`) ──▶ Reading ──▶ judge(reading, policy, state, now) ──▶ Verdict ──▶ act (adapters)
+
+Nothing in here does I/O, reads a clock or keeps anything between two calls.
+"""
