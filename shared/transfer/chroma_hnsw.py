@@ -44,13 +44,18 @@ class HnswFiles:
     def __enter__(self) -> "HnswFiles":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._file)
 
     def vectors(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of these labels, shape (n, dimension), as they were given to Chroma."""
         at = np.searchsorted(self._sorted_labels, labels)
-        if len(labels) and (not len(self._sorted_labels) or bool((self._sorted_labels[np.minimum(at, len(self._sorted_labels) - 1)] != labels).any())):
+        if len(labels) and (
+            not len(self._sorted_labels)
+            or bool((self._sorted_labels[np.minimum(at, len(self._sorted_labels) - 1)] != labels).any())
+        ):
             raise UnknownFormat("a label of index_metadata.pickle is not in data_level0.bin, or is deleted there")
         positions = self._positions[at]
         found = self._read_positions(positions)

@@ -64,7 +64,9 @@ def read_id_map(path: Path) -> IdMap:
         raise UnknownFormat(f"{path.name} of segment {path.parent.name} has no id_to_label")
     seq_id = state.get("max_seq_id")
     if seq_id is not None and not isinstance(seq_id, int):
-        raise UnknownFormat(f"{path.name} of segment {path.parent.name} has a max_seq_id of type {type(seq_id).__name__}")
+        raise UnknownFormat(
+            f"{path.name} of segment {path.parent.name} has a max_seq_id of type {type(seq_id).__name__}"
+        )
     return IdMap(labels.ids, labels.labels, seq_id)
 
 

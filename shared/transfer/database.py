@@ -56,7 +56,9 @@ def conninfo(url: str) -> str:
     user = quote(unquote(parts.username or ""), safe="")
     password = ":" + quote(unquote(parts.password), safe="") if parts.password is not None else ""
     host = parts.netloc.rpartition("@")[2]
-    return f"postgresql://{user}{password}{'@' if user else ''}{host}{parts.path}?{urlencode(parameters, quote_via=quote)}"
+    return (
+        f"postgresql://{user}{password}{'@' if user else ''}{host}{parts.path}?{urlencode(parameters, quote_via=quote)}"
+    )
 
 
 @contextmanager
@@ -82,12 +84,15 @@ def from_psycopg(error: "psycopg.Error") -> TransferError:
     state = error.sqlstate or ""
     text = str(error).strip() or type(error).__name__
     if isinstance(error, (pg_errors.InvalidPassword, pg_errors.InvalidAuthorizationSpecification)) or _refused(text):
-        return ConfigurationError(f"the server refuses the login: {text}", hint="check the user and password in the URL")
+        return ConfigurationError(
+            f"the server refuses the login: {text}", hint="check the user and password in the URL"
+        )
     if isinstance(error, pg_errors.InvalidCatalogName):
         return ConfigurationError(text, hint="check the database name in the URL")
     if isinstance(error, pg_errors.InsufficientPrivilege):
         return ConfigurationError(
-            text, hint="connect as the application's own role; it must own document_chunk and may use the schema scaleout"
+            text,
+            hint="connect as the application's own role; it must own document_chunk and may use the schema scaleout",
         )
     if state.startswith(_TRANSIENT_CLASSES) or (not state and isinstance(error, psycopg.OperationalError)):
         return TransientError(text, hint="run the same command again: it goes on where it stood")

@@ -1,11 +1,11 @@
 """What can go wrong in a transfer, by what the caller does about it.
 
-    TransferError(message, hint)      kind
-    ├ PermanentError                  "permanent"      a retry cannot help
-    │ ├ UnknownFormat                                  this reader does not know the store: the official client may
-    │ └ ConfigurationError            "configuration"  the arguments, the URL or a privilege are wrong
-    ├ TransientError                  "transient"      a retry may help; every command goes on where it stood
-    └ VerificationFailed              "verification"   source and target differ; the message names where
+TransferError(message, hint)      kind
+├ PermanentError                  "permanent"      a retry cannot help
+│ ├ UnknownFormat                                  this reader does not know the store: the official client may
+│ └ ConfigurationError            "configuration"  the arguments, the URL or a privilege are wrong
+├ TransientError                  "transient"      a retry may help; every command goes on where it stood
+└ VerificationFailed              "verification"   source and target differ; the message names where
 """
 
 from typing import ClassVar

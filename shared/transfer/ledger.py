@@ -12,12 +12,13 @@ and that equality is what verification checks. `kind` is `before` (rows that wer
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from .chroma_catalog import LogHead
 from .errors import ConfigurationError
 
 SCHEMA = "scaleout"
@@ -28,7 +29,7 @@ create table if not exists scaleout.run (
     id text primary key,
     started_at timestamptz not null default now(),
     created_table boolean not null default false,
-    store text,
+    log_head jsonb,
     verified_at timestamptz
 );
 create table if not exists scaleout.collection (
@@ -91,10 +92,15 @@ def grant_sql(role: str) -> str:
     )
 
 
+def exists(connection: "psycopg.Connection") -> bool:
+    """Tell whether the ledger's tables are there."""
+    found = connection.execute("select to_regclass('scaleout.batch') is not null").fetchone()
+    return bool(found and found[0])
+
+
 def require(connection: "psycopg.Connection") -> None:
     """Check that the ledger is there; create it when the role may (a copy outside a migration)."""
-    found = connection.execute("select to_regclass('scaleout.batch') is not null").fetchone()
-    if found and found[0]:
+    if exists(connection):
         return
     try:
         with connection.transaction():
@@ -106,13 +112,26 @@ def require(connection: "psycopg.Connection") -> None:
         ) from error
 
 
-def start_run(connection: "psycopg.Connection", run: str, *, store: str | None = None, created_table: bool = False) -> None:
-    """Record the run once; a rerun keeps what the first one saw."""
+def start_run(connection: "psycopg.Connection", run: str, *, created_table: bool = False) -> None:
+    """Record the run once; a rerun keeps what the first one noted."""
     connection.execute(
-        "insert into scaleout.run (id, store, created_table) values (%s, %s, %s) on conflict (id) do update"
-        " set store = coalesce(excluded.store, run.store), created_table = run.created_table or excluded.created_table",
-        (run, store, created_table),
+        "insert into scaleout.run (id, created_table) values (%s, %s) on conflict (id) do update"
+        " set created_table = run.created_table or excluded.created_table",
+        (run, created_table),
     )
+
+
+def log_head(connection: "psycopg.Connection", run: str) -> LogHead | None:
+    """Return where Chroma's log stood when the run's first copy of the store was made."""
+    row = connection.execute("select log_head from scaleout.run where id = %s", (run,)).fetchone()
+    return LogHead(**row[0]) if row and row[0] else None
+
+
+def set_log_head(connection: "psycopg.Connection", run: str, head: LogHead | None, *, keep_first: bool) -> None:
+    """Note where the log stands; a bulk pass that is resumed keeps the first note, so that the delta covers everything since."""
+    value = json.dumps(asdict(head)) if head else None
+    chosen = "coalesce(log_head, %s::jsonb)" if keep_first else "%s::jsonb"
+    connection.execute(f"update scaleout.run set log_head = {chosen} where id = %s", (value, run))
 
 
 def add_collections(connection: "psycopg.Connection", run: str, collections: Iterable[CopiedCollection]) -> None:
@@ -173,3 +192,33 @@ def expected(connection: "psycopg.Connection", run: str) -> dict[str, tuple[int,
         (run,),
     )
     return {name: (count, int(digest)) for name, count, digest in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run has copied so far."""
+
+    rows: int
+    findings: tuple[dict[str, Any], ...]
+
+
+def summary(connection: "psycopg.Connection", run: str) -> Summary:
+    """Return the run's rows and every finding, by collection name, id and code."""
+    row = connection.execute(
+        "select coalesce(sum(rows), 0)::bigint from scaleout.batch where run = %s and kind <> 'before'", (run,)
+    ).fetchone()
+    findings = connection.execute(
+        "select distinct c.name, f ->> 'id', f ->> 'code' from scaleout.batch b join scaleout.collection c"
+        " on c.run = b.run and c.id = b.collection, jsonb_array_elements(b.left_out) f where b.run = %s order by 1, 2, 3",
+        (run,),
+    ).fetchall()
+    assert row is not None
+    return Summary(row[0], tuple({"collection": name, "id": one, "code": code} for name, one, code in findings))
+
+
+def own_ids(connection: "psycopg.Connection", run: str, ids: Iterable[str]) -> set[str]:
+    """Return which of these ids the run has written."""
+    rows = connection.execute(
+        "select one from scaleout.batch b, unnest(b.ids) one where b.run = %s and one = any(%s)", (run, list(ids))
+    )
+    return {one for (one,) in rows}

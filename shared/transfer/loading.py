@@ -1,0 +1,225 @@
+"""The bulk pass: every row of a private copy of the store into `document_chunk`, by several processes.
+
+Work is cut into pieces of one collection, taken by whichever worker is free. A worker commits batches of a few thousand rows; the ledger row of
+a batch is in the same transaction, so a killed run has whole batches and nothing else, and a rerun reads the ledger and copies the rest. What
+changed in the store between two runs is the delta's affair: the ledger keeps the first watermark.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from . import document_chunk, ledger
+from .batches import BatchWriter
+from .chroma_catalog import Catalog, Collection
+from .copy_binary import VectorColumn
+from .database import connected, translated
+from .errors import TransferError, TransientError
+from .progress import Progress, silent
+from .selection import Selection, require_movable
+from .snapshot import private_copy
+from .sources import Source, open_source, read_catalog_or_fall_back
+
+BATCH_ROWS = 5000
+PIECE_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What every worker needs to know."""
+
+    url: str
+    run: str
+    catalog: Catalog
+    column: VectorColumn
+    careful: bool
+    rows_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of one collection that are still to be copied, by their keys."""
+
+    collection: Collection
+    keys: NDArray[np.int64]
+
+
+def copy_vectors(
+    url: str,
+    store: Path,
+    scratch: Path,
+    *,
+    run: str,
+    selection: Selection | None = None,
+    workers: int = 2,
+    rows_per_second: float = 0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Copy what is not copied yet; return counts, findings and seconds. Safe to run again after any failure."""
+    started = time.perf_counter()
+    copy, fingerprint = private_copy(store, scratch, progress=progress)
+    catalog, note = read_catalog_or_fall_back(copy)
+    collections = (selection or Selection()).of(catalog)
+    with connected(url) as connection:
+        column = document_chunk.require_table(connection)
+        require_movable(catalog, collections, column)
+        ledger.require(connection)
+        careful = _start(connection, run, catalog, collections, column)
+        connection.commit()
+        load = Load(url, run, catalog, column, careful, rows_per_second / workers if rows_per_second else 0)
+        pieces = remaining_pieces(connection, run, catalog, collections)
+    copied = _run_workers(load, pieces, workers, progress)
+    with connected(url) as connection:
+        summary = ledger.summary(connection, run)
+    seconds = time.perf_counter() - started
+    return {
+        "run": run,
+        "rows": summary.rows,
+        "copied_now": copied,
+        "collections": len(collections),
+        "left_out_collections": len(catalog.collections) - len(collections),
+        "findings": list(summary.findings),
+        "fingerprint": fingerprint,
+        "reader": note or "files",
+        "seconds": round(seconds, 3),
+    }
+
+
+def _start(
+    connection: "psycopg.Connection",
+    run: str,
+    catalog: Catalog,
+    collections: Sequence[Collection],
+    column: VectorColumn,
+) -> bool:
+    """Record the run, its collections and what was in the table before; return whether foreign rows have to be minded."""
+    ledger.start_run(connection, run)
+    known = ledger.copied_collections(connection, run)
+    if not known:
+        dimensions = {one.name: one.dimension or column.dimension for one in collections}
+        for name, (rows, digest, _) in document_chunk.digests(connection, column, dimensions).items():
+            ledger.add_batch(connection, run, ledger.Batch(name, "before", rows, digest, []))
+    ledger.set_log_head(connection, run, catalog.head, keep_first=True)
+    ledger.add_collections(
+        connection,
+        run,
+        [ledger.CopiedCollection(one.id, one.name, one.dimension or 0, one.watermark) for one in collections],
+    )
+    row = connection.execute("select exists (select 1 from document_chunk)").fetchone()
+    return bool(row and row[0])
+
+
+def remaining_pieces(
+    connection: "psycopg.Connection", run: str, catalog: Catalog, collections: Sequence[Collection]
+) -> list[Piece]:
+    """Return what the ledger does not know as copied, largest first so that the workers end together."""
+    pieces = []
+    with open_source(catalog) as source:
+        for collection in collections:
+            keys = source.keys(collection)
+            for first, last in ledger.finished_ranges(connection, run, collection.id):
+                keys = keys[(keys < first) | (keys > last)]
+            pieces += [Piece(collection, keys[at : at + PIECE_ROWS]) for at in range(0, len(keys), PIECE_ROWS)]
+    return sorted(pieces, key=lambda piece: -len(piece.keys))
+
+
+def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progress) -> int:
+    total = sum(len(piece.keys) for piece in pieces)
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    taken, done = context.Value("q", 0), context.Value("q", 0)
+    children: dict[Pipe, multiprocessing.process.BaseProcess] = {}
+    try:
+        for _ in range(min(workers, len(pieces)) if pieces else 0):
+            receiving, sending = context.Pipe(duplex=False)
+            child = context.Process(target=_worker, args=(load, pieces, taken, done, sending, os.getpid()), daemon=True)
+            child.start()
+            sending.close()
+            children[receiving] = child
+        _wait_for(children, done, total, progress)
+    finally:
+        for child in children.values():
+            child.kill()
+            child.join()
+    return int(done.value)
+
+
+def _wait_for(
+    children: dict[Pipe, multiprocessing.process.BaseProcess], done: Any, total: int, progress: Progress
+) -> None:
+    """Report until every worker has said that it is finished; raise what the first failing one says."""
+    running = set(children)
+    while running:
+        progress("copy vectors", done.value, total, "rows")
+        for pipe in wait(list(running), timeout=0.25):
+            assert isinstance(pipe, Pipe)
+            running.discard(pipe)
+            try:
+                failure = pipe.recv()
+            except EOFError:
+                children[pipe].join()
+                raise TransientError(
+                    f"a worker ended with exit code {children[pipe].exitcode}",
+                    hint="run the same command again: it goes on where it stood",
+                ) from None
+            if failure is not None:
+                raise failure
+    progress("copy vectors", done.value, total, "rows")
+
+
+def _worker(load: Load, pieces: list[Piece], taken: Any, done: Any, report: Pipe, parent: int) -> None:
+    """Take pieces until none is left. Runs in its own process; its only words to the parent are None or one error."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_parent()
+    failure: TransferError | None = None
+    try:
+        with translated(), open_source(load.catalog) as source, connected(load.url) as connection:
+            while (piece := _next(pieces, taken)) is not None:
+                _copy_piece(load, source, connection, piece, done, parent)
+    except TransferError as error:
+        failure = error
+    except Exception as error:  # a bug: it has to reach the parent's one error line too
+        failure = TransferError(f"{type(error).__name__}: {error}")
+    report.send(failure)
+    report.close()
+
+
+def _next(pieces: list[Piece], taken: Any) -> Piece | None:
+    with taken.get_lock():
+        at = taken.value
+        taken.value += 1
+    return pieces[at] if at < len(pieces) else None
+
+
+def _copy_piece(
+    load: Load, source: Source, connection: "psycopg.Connection", piece: Piece, done: Any, parent: int
+) -> None:
+    writer = BatchWriter(connection, load.run, load.column, careful=load.careful)
+    for at in range(0, len(piece.keys), BATCH_ROWS):
+        if os.getppid() != parent:
+            raise SystemExit(1)  # the parent was killed: a rerun may already be copying
+        started = time.monotonic()
+        keys = piece.keys[at : at + BATCH_ROWS]
+        writer.copy(source, piece.collection, keys)
+        with done.get_lock():
+            done.value += len(keys)
+        if load.rows_per_second:
+            time.sleep(max(0.0, len(keys) / load.rows_per_second - (time.monotonic() - started)))
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies. Source: prctl(2), PR_SET_PDEATHSIG = 1."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -1,0 +1,73 @@
+"""Which collections are moved, and what forbids the move before it starts."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from .chroma_catalog import DEFAULT_DATABASE, DEFAULT_TENANT, Catalog, Collection, open_database
+from .copy_binary import VectorColumn
+from .errors import PermanentError
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Open WebUI uses one tenant and database; web search results are throw-away and left out by default.
+
+    Source: open_webui/config.py, CHROMA_TENANT and CHROMA_DATABASE; open_webui/routers/retrieval.py, `web-search-…`.
+    """
+
+    tenant: str = DEFAULT_TENANT
+    database: str = DEFAULT_DATABASE
+    web_search: bool = False
+
+    def includes(self, collection: Collection) -> bool:
+        """Tell whether a collection is moved."""
+        mine = (collection.tenant, collection.database) == (self.tenant, self.database)
+        return mine and (self.web_search or collection.kind != "web-search")
+
+    def of(self, catalog: Catalog) -> tuple[Collection, ...]:
+        """Return the collections that are moved."""
+        return tuple(collection for collection in catalog.collections if self.includes(collection))
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateId:
+    """One id that several collections use; in document_chunk it can exist once."""
+
+    id: str
+    collections: tuple[str, ...]
+
+
+def duplicate_ids(catalog: Catalog, collections: tuple[Collection, ...]) -> tuple[int, list[DuplicateId]]:
+    """Return how many ids are in more than one of these collections, and the first twenty of them."""
+    names = {collection.metadata_segment: collection.name for collection in collections}
+    db = open_database(catalog.path)
+    try:
+        db.execute("pragma temp_store = memory")
+        marks = ",".join("?" * len(names))
+        twice = f"select embedding_id from embeddings where segment_id in ({marks}) group by 1 having count(*) > 1"
+        count = db.execute(f"select count(*) from ({twice})", tuple(names)).fetchone()[0]
+        return count, [_where(db, one, names) for (one,) in db.execute(f"{twice} order by 1 limit 20", tuple(names))]
+    finally:
+        db.close()
+
+
+def _where(db: sqlite3.Connection, one: bytes, names: dict[str, str]) -> DuplicateId:
+    segments = db.execute("select segment_id from embeddings where embedding_id = ?", (one.decode(),))
+    return DuplicateId(one.decode(), tuple(sorted(names[s.decode()] for (s,) in segments if s.decode() in names)))
+
+
+def require_movable(catalog: Catalog, collections: tuple[Collection, ...], column: VectorColumn) -> None:
+    """Raise PermanentError, naming everything, when rows could not all be moved."""
+    too_long = [f"{one.name} ({one.dimension})" for one in collections if (one.dimension or 0) > column.dimension]
+    if too_long:
+        raise PermanentError(
+            f"{len(too_long)} collections have embeddings longer than {column.sql}: {', '.join(too_long[:20])}",
+            hint="create the table with a larger --dimension (over 2,000: --halfvec)",
+        )
+    count, examples = duplicate_ids(catalog, collections)
+    if count:
+        named = "; ".join(f"{one.id} in {' and '.join(one.collections)}" for one in examples)
+        raise PermanentError(
+            f"{count:,} ids are in more than one collection, document_chunk can hold each once: {named}",
+            hint="re-index one of the named collections in Open WebUI, then plan again",
+        )

@@ -1,0 +1,168 @@
+"""A consistent private copy of a store that is being written, and the right to read a stopped one in place.
+
+The live store is only ever read with plain reads: no SQLite connection, no lock, nothing that could make the server wait or recover
+a journal. Consistency comes from fingerprints: names, sizes and modification times of all files before and after must be
+the same, no journal may be open, and a change must lie long enough back for the file system's clock to tell two writes apart. Files that changed
+meanwhile are copied again, until one pass sees nothing move.
+
+Why a rerun is safe: a finished copy carries a marker with the fingerprint; an unfinished one is completed, file by file.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .chroma_catalog import DATABASE_FILE
+from .errors import ConfigurationError, PermanentError, TransientError
+from .progress import Progress, silent
+
+FileState = tuple[int, int]  # size, mtime_ns
+
+_MARKER = ".snapshot.json"
+_SETTLED_NS = 50_000_000  # well over one tick of any kernel's file clock (1–10 ms)
+_ROUNDS = 60
+_JOURNALS = (f"{DATABASE_FILE}-journal", f"{DATABASE_FILE}-wal")
+
+
+def file_states(store: Path) -> dict[str, FileState]:
+    """Return size and modification time of every file of the store, by relative path."""
+    states: dict[str, FileState] = {}
+    for folder, _, names in os.walk(store):
+        for name in names:
+            path = Path(folder, name)
+            relative = str(path.relative_to(store))
+            if relative in (_MARKER, f"{DATABASE_FILE}-shm"):
+                continue
+            try:
+                stat = path.stat()
+            except FileNotFoundError:
+                continue  # deleted between listing and looking: the next round sees it
+            states[relative] = (stat.st_size, stat.st_mtime_ns)
+    return states
+
+
+def fingerprint(states: dict[str, FileState]) -> str:
+    """Return 16 hex digits that change whenever any file of the store does."""
+    text = json.dumps(sorted(states.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def store_fingerprint(store: Path) -> str:
+    """Return the fingerprint of a store as it is now."""
+    return fingerprint(file_states(store))
+
+
+@contextmanager
+def readable(store: Path, scratch: Path, *, progress: Progress = silent) -> Iterator[Path]:
+    """Yield a directory that can be read safely: the store itself if it is stopped and clean, else a private copy.
+
+    Raises TransientError when the store was written meanwhile after all.
+    """
+    before = file_states(store)
+    if any(before.get(name, (0, 0))[0] for name in _JOURNALS):
+        shutil.rmtree(scratch / "vector_db", ignore_errors=True)
+        scratch.mkdir(parents=True, exist_ok=True)
+        yield private_copy(store, scratch, progress=progress)[0]
+        return
+    yield store
+    if file_states(store) != before:
+        raise TransientError(
+            "the store was written while it was read",
+            hint="stop every process that uses it, then run the same command again",
+        )
+
+
+def is_private_copy(scratch: Path) -> bool:
+    """Tell whether `scratch` holds a finished private copy."""
+    return (scratch / "vector_db" / _MARKER).is_file()
+
+
+def private_copy(store: Path, scratch: Path, *, progress: Progress = silent) -> tuple[Path, str]:
+    """Copy the store into `scratch` so that all files belong together; return the copy and the source's fingerprint.
+
+    A finished copy in the same scratch directory is used again, whatever happened to the store since.
+    """
+    target = scratch / "vector_db"
+    marker = target / _MARKER
+    if marker.is_file():
+        return target, str(json.loads(marker.read_text())["fingerprint"])
+    target.mkdir(parents=True, exist_ok=True)
+    copied: dict[str, FileState] = {}
+    for _ in range(_ROUNDS):
+        before = file_states(store)
+        _require_space(before, copied, scratch)
+        if (
+            _is_settled(before)
+            and _copy_changed(store, target, before, copied, progress)
+            and file_states(store) == before
+        ):
+            _drop_foreign(target, before)
+            _recover(target)
+            marker.write_text(json.dumps({"fingerprint": fingerprint(before)}))
+            return target, fingerprint(before)
+        time.sleep(0.1)
+    raise TransientError(
+        f"the store changed in each of {_ROUNDS} attempts to copy it",
+        hint="run the same command again at a quieter moment",
+    )
+
+
+def _is_settled(states: dict[str, FileState]) -> bool:
+    """No change so recent that another one could carry the same time."""
+    newest = max((mtime for _, mtime in states.values()), default=0)
+    return time.time_ns() - newest > _SETTLED_NS
+
+
+def _copy_changed(
+    store: Path, target: Path, states: dict[str, FileState], copied: dict[str, FileState], progress: Progress
+) -> bool:
+    total = sum(size for size, _ in states.values())
+    done = 0
+    for relative, state in sorted(states.items()):
+        if copied.get(relative) != state:
+            destination = target / relative
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(store / relative, destination)
+            except FileNotFoundError:
+                return False
+            copied[relative] = state
+        done += state[0]
+        progress("copy the store aside", done, total, "bytes")
+    return True
+
+
+def _drop_foreign(target: Path, states: dict[str, FileState]) -> None:
+    """Remove what an earlier, unfinished copy left and the store no longer has."""
+    for relative in file_states(target).keys() - states.keys():
+        (target / relative).unlink()
+
+
+def _recover(target: Path) -> None:
+    """Let SQLite fold a write-ahead log into the copy, so that it can be opened immutable."""
+    if not (target / DATABASE_FILE).is_file():
+        return
+    try:
+        connection = sqlite3.connect(target / DATABASE_FILE)
+        try:
+            connection.execute("pragma journal_mode = delete").fetchone()
+            connection.execute("select count(*) from sqlite_master").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        raise PermanentError(f"{DATABASE_FILE} is damaged: {error}", hint="restore the store from a backup") from error
+
+
+def _require_space(states: dict[str, FileState], copied: dict[str, FileState], scratch: Path) -> None:
+    missing = sum(state[0] for name, state in states.items() if name not in copied)
+    free = shutil.disk_usage(scratch).free
+    if missing > free:
+        raise ConfigurationError(
+            f"the private copy needs {missing:,} bytes in {scratch}, {free:,} are free", hint="give a larger --scratch"
+        )
