@@ -5,7 +5,8 @@ through four external events, `approval`, `stop` (abort or roll back), `pause` a
 activities, and a pause is not heeded while Open WebUI is down.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,15 +30,22 @@ LONGEST_WAIT_SECONDS = 15.0
 """Between two looks at a long phase: keeps durable history short (facts §6) and the status fresh."""
 
 RUN_ENTITY = "run"
-UNDOES = frozenset(phase.name for phase in PHASES if phase.undoes)
-IRREVERSIBLE = frozenset(phase.name for phase in PHASES if not phase.reversible)
-
 type Steps[T] = Generator[task.Task[Any], Any, T]
 
 
 def migrate(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObject]:
     """Run one migration. `order`: `{"run": name, "request": MigrationRequest}`; returns the report."""
-    run = Run(ctx, order)
+    return (yield from run_migration(ctx, order, PHASES))
+
+
+def roll_back(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObject]:
+    """Take a finished migration back. `order` also holds the recorded `plans` and the phases that were `started`."""
+    return (yield from run_rollback(ctx, order, PHASES))
+
+
+def run_migration(ctx: task.OrchestrationContext, order: JsonObject, phases: Sequence[Phase]) -> Steps[JsonObject]:
+    """`migrate` over any catalogue."""
+    run = Run(ctx, order, phases)
     failure = yield from run.plan_all()
     if failure or blocking_problems(run.plans):
         return run.finish(RunState.REFUSED, failure)
@@ -49,9 +57,9 @@ def migrate(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObje
     return (yield from run.undo_all(failure))
 
 
-def roll_back(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObject]:
-    """Take a finished migration back. `order` also holds the recorded `plans` and the phases that were `started`."""
-    run = Run(ctx, order)
+def run_rollback(ctx: task.OrchestrationContext, order: JsonObject, phases: Sequence[Phase]) -> Steps[JsonObject]:
+    """`roll_back` over any catalogue."""
+    run = Run(ctx, order, phases)
     run.plans, run.started = dict(order["plans"]), list(order["started"])
     for name in run.started:
         run.timeline.set(name, PhaseState.DONE)
@@ -62,21 +70,22 @@ def roll_back(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonOb
 class Run:
     """One run's state, rebuilt by every replay."""
 
-    def __init__(self, ctx: task.OrchestrationContext, order: JsonObject) -> None:
+    def __init__(self, ctx: task.OrchestrationContext, order: JsonObject, phases: Sequence[Phase]) -> None:
         self.ctx = ctx
+        self.phases = phases
         self.name: str = order["run"]
         self.request = from_wire(order["request"], MigrationRequest)
         self.plans: dict[str, JsonObject] = {}
         self.results: dict[str, JsonObject] = {}
         self.started: list[str] = []
-        self.timeline = Timeline([phase.name for phase in PHASES], ctx.current_utc_datetime)
+        self.timeline = Timeline([phase.name for phase in phases], ctx.current_utc_datetime)
         self._stop = ctx.wait_for_external_event("stop")
         self._pause = ctx.wait_for_external_event("pause")
 
     def plan_all(self) -> Steps[Outcome | None]:
         """Read the world for every phase before any of them changes it."""
         survey = Survey()
-        for phase in PHASES:
+        for phase in self.phases:
             self._show(phase.name, Progress(finished=False, step="planning"))
             brief = to_wire(Brief(self.name, self.request, survey))
             outcome = yield from self._call(f"plan_{phase.name}", brief)
@@ -94,7 +103,7 @@ class Run:
 
     def apply_all(self) -> Steps[Outcome | None]:
         """Apply each phase until it says that it is finished; the first failure ends it."""
-        for phase in PHASES:
+        for phase in self.phases:
             if not phase.applies:
                 continue
             if refusal := (yield from self._gate(phase)):
@@ -110,10 +119,12 @@ class Run:
 
     def undo_all(self, failure: Outcome) -> Steps[JsonObject]:
         """Undo what was started, latest first; a failed undo halts with the healthy side serving."""
-        steps = undo_steps(self.started, self.plans, UNDOES, IRREVERSIBLE)
+        undoes = frozenset(phase.name for phase in self.phases if phase.undoes)
+        irreversible = frozenset(phase.name for phase in self.phases if not phase.reversible)
+        steps = undo_steps(self.started, self.plans, undoes, irreversible)
         if steps is None or failure.needs_operator:
             return self.finish(RunState.HALTED, failure)
-        phases = {phase.name: phase for phase in PHASES}
+        phases = {phase.name: phase for phase in self.phases}
         for name, _ in steps:
             undoing = yield from self._repeat(phases[name], f"undo_{name}", undo=True)
             if undoing:
@@ -227,9 +238,4 @@ class Run:
 
 
 def _undoing(progress: Progress) -> Progress:
-    return Progress(
-        **{
-            **{name: getattr(progress, name) for name in progress.__dataclass_fields__},
-            "step": f"undoing: {progress.step}",
-        }
-    )
+    return replace(progress, step=f"undoing: {progress.step}")
