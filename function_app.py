@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Awaitable, Callable
 
 import azure.durable_functions as df
 import azure.functions as func
@@ -53,17 +54,19 @@ async def read_migration(req: func.HttpRequest, client: df.DurableFunctionsClien
     return await migrations.read(req, client)
 
 
-for action in migrations.EVENTS:
+def steer(action: str) -> Callable[..., Awaitable[func.HttpResponse]]:
+    """The handler of one action: the worker binds every parameter, so the action cannot be one."""
 
-    async def steer(
-        req: func.HttpRequest, client: df.DurableFunctionsClient, action: str = action
-    ) -> func.HttpResponse:
+    async def handler(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
         return await migrations.act(req, client, action)
 
-    steer.__name__ = f"{action}_migration"
-    app.route(route=f"migrations/{{id}}/{action}", methods=["POST"])(
-        app.durable_client_input(client_name="client")(steer)
-    )
+    handler.__name__ = f"{action}_migration"
+    return handler
+
+
+for action in migrations.EVENTS:
+    handler = app.durable_client_input(client_name="client")(steer(action))
+    app.route(route=f"migrations/{{id}}/{action}", methods=["POST"])(handler)
 
 
 @app.route(route="monitor", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
