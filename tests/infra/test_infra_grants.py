@@ -1,11 +1,13 @@
 """What the app is granted in the cluster is what it asks for at start, in both ways of granting, and little more."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from bicep_checks import ROLES
 from bicep_files import ROOT, read_files
 
 from phases.findings import PERMISSIONS
@@ -61,6 +63,15 @@ def test_nobody_is_granted_everything() -> None:
     for manifest in manifests():
         for rule in manifest.get("rules", ()):
             assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
+
+
+def test_the_manual_says_what_every_grant_is_for() -> None:
+    manual = (ROOT / "docs/deploy.md").read_text()
+    used = {value for file in read_files().values() for value in file.strings if value in ROLES.values()}
+    custom = re.findall(r"roleName: '(Scaleout [a-z ]+) \$", "".join(f.text for f in read_files().values()))
+    assert [role for role in used if f"`{role}`" not in manual] == []
+    assert len(custom) == 3
+    assert [name for name in custom if f"*{name}*" not in manual] == []
 
 
 def test_every_binding_is_for_the_identity() -> None:
