@@ -23,7 +23,6 @@ from durabletask.internal import orchestrator_service_pb2_grpc as stubs
 from local.functions.admin import AdminApi
 from local.functions.app_settings import is_disabled, load_settings, read_host_settings
 from local.functions.durable_client import client_configuration
-from local.functions.engine.instances import new_trace_parent
 from local.functions.extension import DurableExtension, read_limits, sort_durable
 from local.functions.faults import Faults
 from local.functions.http import FunctionEndpoint, Guarded, HttpServer
@@ -31,6 +30,7 @@ from local.functions.keys import load_keys, read_level
 from local.functions.management import ManagementApi
 from local.functions.routes import Route, RouteTable, parse_template
 from local.functions.timers import Timers
+from local.functions.trace import new_trace_parent
 from local.functions.worker import Function, InvocationFailed, Worker, encoded, text
 from shared.errors import ConfigurationError
 

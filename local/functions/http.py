@@ -16,6 +16,7 @@ from starlette.responses import Response
 from local.functions.keys import Keys, Level
 from local.functions.routes import RouteTable
 from local.functions.rpc import Message, TypedData
+from local.functions.trace import new_trace_parent
 from local.functions.worker import Function, InvocationFailed, Worker, text
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class FunctionEndpoint:
     async def __call__(self, request: Request, parameters: Mapping[str, str]) -> Response:
         """Invoke the function with the request and translate what it returns."""
         inputs = {self._function.trigger["name"]: await read_request(request, parameters)} | self._clients
-        trace_parent = request.headers.get("traceparent", "")
+        trace_parent = request.headers.get("traceparent") or new_trace_parent()
         try:
             returned = await self._worker.invoke(self._function, inputs, trace_parent=trace_parent)
         except InvocationFailed as error:

@@ -23,6 +23,9 @@ from local.functions.routes import Route, parse_template
 
 Parameters = Mapping[str, str]
 
+PATIENCE_SECONDS = 20.0
+"""How long a call waits for an engine that is being started again, before the answer is 503."""
+
 
 class BadRequest(Exception):
     """The request cannot be understood; the text says why."""
@@ -32,7 +35,7 @@ class ManagementApi:
     """The endpoints, on a stub of the engine."""
 
     def __init__(self, stub: Any, client_configuration: str, known: Callable[[str], bool]) -> None:
-        self._stub = stub
+        self._engine = stub
         self._client = client_configuration
         self._knows = known
 
@@ -65,7 +68,7 @@ class ManagementApi:
         if body:
             wanted.input.value = _json_text(body)
         try:
-            started = await self._stub.StartInstance(wanted)
+            started = await self._ask("StartInstance", wanted)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.ALREADY_EXISTS:
                 return _problem(409, error.details() or "")
@@ -96,7 +99,7 @@ class ManagementApi:
             asked.instanceIdPrefix.value = prefix
         if token := request.headers.get("x-ms-continuation-token"):
             asked.continuationToken.value = token
-        answer = await self._stub.QueryInstances(pb.QueryInstancesRequest(query=asked))
+        answer = await self._ask("QueryInstances", pb.QueryInstancesRequest(query=asked))
         show_input = query.get("showInput", "true").lower() != "false"
         views = [instance_view(state, show_input=show_input) for state in answer.orchestrationState]
         following = answer.continuationToken.value
@@ -105,14 +108,14 @@ class ManagementApi:
     async def purge_instance(self, _request: Request, parameters: Parameters) -> Response:
         """Delete one instance that has ended."""
         asked = pb.PurgeInstancesRequest(instanceId=parameters["id"], recursive=True)
-        return _purged(await self._stub.PurgeInstances(asked))
+        return _purged(await self._ask("PurgeInstances", asked))
 
     async def purge_instances(self, request: Request, _parameters: Parameters) -> Response:
         """Delete the instances that ended among those a filter names; it must say from when."""
         if "createdTimeFrom" not in request.query_params:
             raise BadRequest("createdTimeFrom is missing")
         asked = pb.PurgeInstanceFilter(**_filter(request.query_params))
-        return _purged(await self._stub.PurgeInstances(pb.PurgeInstancesRequest(purgeInstanceFilter=asked)))
+        return _purged(await self._ask("PurgeInstances", pb.PurgeInstancesRequest(purgeInstanceFilter=asked)))
 
     async def raise_event(self, request: Request, parameters: Parameters) -> Response:
         """Send an external event to an instance at work."""
@@ -123,24 +126,24 @@ class ManagementApi:
             raise BadRequest("Only application/json request content is supported")
         data = _json_text(await request.body())
         event = pb.RaiseEventRequest(instanceId=parameters["id"], name=parameters["event"], input={"value": data})
-        await self._stub.RaiseEvent(event)
+        await self._ask("RaiseEvent", event)
         return Response(status_code=202)
 
     async def terminate(self, request: Request, parameters: Parameters) -> Response:
         """End an instance at work; the reason becomes its output."""
         reason = {"value": json.dumps(request.query_params.get("reason", ""))}
         asked = pb.TerminateRequest(instanceId=parameters["id"], output=reason, recursive=True)
-        return await self._refuse_ended(parameters["id"]) or await _accept(self._stub.TerminateInstance(asked))
+        return await self._refuse_ended(parameters["id"]) or await _accept(self._ask("TerminateInstance", asked))
 
     async def suspend(self, request: Request, parameters: Parameters) -> Response:
         """Pause an instance at work."""
         asked = pb.SuspendRequest(instanceId=parameters["id"], reason=_reason(request))
-        return await self._refuse_ended(parameters["id"]) or await _accept(self._stub.SuspendInstance(asked))
+        return await self._refuse_ended(parameters["id"]) or await _accept(self._ask("SuspendInstance", asked))
 
     async def resume(self, request: Request, parameters: Parameters) -> Response:
         """Let a paused instance go on."""
         asked = pb.ResumeRequest(instanceId=parameters["id"], reason=_reason(request))
-        return await self._refuse_ended(parameters["id"]) or await _accept(self._stub.ResumeInstance(asked))
+        return await self._refuse_ended(parameters["id"]) or await _accept(self._ask("ResumeInstance", asked))
 
     async def rewind(self, request: Request, parameters: Parameters) -> Response:
         """Set a failed instance going again; 410 when it ended otherwise, 412 when it is at work."""
@@ -150,14 +153,14 @@ class ManagementApi:
         if state.orchestrationStatus != pb.ORCHESTRATION_STATUS_FAILED:
             return Response(status_code=410 if instance_view(state)["runtimeStatus"] in ENDED else 412)
         asked = pb.RewindInstanceRequest(instanceId=parameters["id"], reason=_reason(request))
-        return await _accept(self._stub.RewindInstance(asked))
+        return await _accept(self._ask("RewindInstance", asked))
 
     async def restart(self, request: Request, parameters: Parameters) -> Response:
         """Run an ended instance again, under a new id unless `restartWithNewInstanceId=false`."""
         renew = request.query_params.get("restartWithNewInstanceId", "true").lower() != "false"
         asked = pb.RestartInstanceRequest(instanceId=parameters["id"], restartWithNewInstanceId=renew)
         try:
-            restarted = await self._stub.RestartInstance(asked)
+            restarted = await self._ask("RestartInstance", asked)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.NOT_FOUND:
                 return Response(status_code=404)
@@ -171,13 +174,13 @@ class ManagementApi:
         query = pb.EntityQuery(includeState=request.query_params.get("fetchState", "").lower() == "true")
         name = parameters.get("name", "")
         query.instanceIdStartsWith.value = f"@{name.lower()}@" if name else "@"
-        answer = await self._stub.QueryEntities(pb.QueryEntitiesRequest(query=query))
+        answer = await self._ask("QueryEntities", pb.QueryEntitiesRequest(query=query))
         return JSONResponse([_entity_view(entity) for entity in answer.entities])
 
     async def read_entity(self, _request: Request, parameters: Parameters) -> Response:
         """Show the state of an entity."""
         entity = f"@{parameters['name'].lower()}@{parameters['key']}"
-        answer = await self._stub.GetEntity(pb.GetEntityRequest(instanceId=entity, includeState=True))
+        answer = await self._ask("GetEntity", pb.GetEntityRequest(instanceId=entity, includeState=True))
         if not answer.exists or not answer.entity.HasField("serializedState"):
             return Response(status_code=404)
         return JSONResponse(payload(answer.entity.serializedState))
@@ -188,14 +191,21 @@ class ManagementApi:
         signal = pb.SignalEntityRequest(instanceId=entity, name=request.query_params.get("op", ""))
         if body := await request.body():
             signal.input.value = _json_text(body)
-        return await _accept(self._stub.SignalEntity(signal))
+        return await _accept(self._ask("SignalEntity", signal))
+
+    async def _ask(self, call: str, request: Any) -> Any:
+        """Call the engine; one that is being started again is waited for."""
+        return await getattr(self._engine, call)(request, wait_for_ready=True, timeout=PATIENCE_SECONDS)
 
     async def _state(self, instance: str, *, payloads: bool = False) -> pb.OrchestrationState | None:
-        answer = await self._stub.GetInstance(pb.GetInstanceRequest(instanceId=instance, getInputsAndOutputs=payloads))
+        answer = await self._ask(
+            "GetInstance", pb.GetInstanceRequest(instanceId=instance, getInputsAndOutputs=payloads)
+        )
         return answer.orchestrationState if answer.exists else None
 
     async def _history(self, instance: str) -> list[pb.HistoryEvent]:
-        chunks = self._stub.StreamInstanceHistory(pb.StreamInstanceHistoryRequest(instanceId=instance))
+        asked = pb.StreamInstanceHistoryRequest(instanceId=instance)
+        chunks = self._engine.StreamInstanceHistory(asked, wait_for_ready=True, timeout=PATIENCE_SECONDS)
         return [event async for chunk in chunks for event in chunk.events]
 
     async def _refuse_ended(self, instance: str) -> Response | None:
@@ -216,6 +226,10 @@ def _route(method: str, template: str, endpoint: Endpoint) -> Route[Guarded]:
             return await endpoint(request, parameters)
         except BadRequest as error:
             return _problem(400, str(error))
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise
+            return Response(status_code=503, headers={"Retry-After": "1"})
 
     return Route(parse_template(template), frozenset({method}), Guarded("system", answer))
 

@@ -94,32 +94,42 @@ def split_path(raw: str) -> list[str]:
 
 
 def _parse_segment(part: str, template: str) -> Segment:
-    pattern, position, rank, optional = "", 0, LITERAL, False
-    checks: dict[str, tuple[Check, ...]] = {}
-    defaults: dict[str, str] = {}
-    for found in PARAMETER.finditer(part):
-        literal = part[position : found.start()]
-        position = found.end()
-        name, rest = found["name"], bool(found["rest"])
-        checks[name] = read_constraints(found["constraints"], template)
-        rank = (CONSTRAINED_REST if checks[name] else REST) if rest else (CONSTRAINED if checks[name] else FREE)
-        optional = bool(found["maybe"]) or found["default"] is not None
-        if found["default"] is not None:
-            defaults[name] = found["default"]
-        pattern += _pattern_of(name, literal, rest=rest, maybe=optional and bool(literal))
-    tail = part[position:]
-    if "{" in tail or "}" in tail:
+    parameters = list(PARAMETER.finditer(part))
+    starts, ends = [p.start() for p in parameters], [p.end() for p in parameters]
+    literals = [part[begin:end] for begin, end in zip([0, *ends], [*starts, len(part)], strict=True)]
+    if re.search("[{}]", "".join(literals)):
         raise ConfigurationError(f"the route {template!r} has a parameter that cannot be read in {part!r}")
-    whole = PARAMETER.fullmatch(part)
-    rank = rank if whole or not checks else CONSTRAINED
+    checks = {p["name"]: read_constraints(p["constraints"], template) for p in parameters}
+    defaults = {p["name"]: p["default"] for p in parameters if p["default"] is not None}
+    alone = len(parameters) == 1 and not any(literals)
     return Segment(
-        re.compile(pattern + re.escape(tail), re.IGNORECASE), checks, defaults, rank, optional and bool(whole)
+        pattern=re.compile(_pattern(parameters, literals), re.IGNORECASE),
+        checks=checks,
+        defaults=defaults,
+        rank=_rank(parameters[0], any(checks.values())) if alone else CONSTRAINED if parameters else LITERAL,
+        optional=alone and _may_be_missing(parameters[0]),
     )
 
 
-def _pattern_of(name: str, literal: str, *, rest: bool, maybe: bool) -> str:
-    value = f"(?P<{name}>{'.*' if rest else '.+?'})"
-    return f"(?:{re.escape(literal)}{value})?" if maybe else re.escape(literal) + value
+def _rank(parameter: re.Match[str], constrained: bool) -> int:
+    if parameter["rest"]:
+        return CONSTRAINED_REST if constrained else REST
+    return CONSTRAINED if constrained else FREE
+
+
+def _may_be_missing(parameter: re.Match[str]) -> bool:
+    return bool(parameter["maybe"]) or parameter["default"] is not None
+
+
+def _pattern(parameters: Sequence[re.Match[str]], literals: Sequence[str]) -> str:
+    """Write the regular expression of a segment. Of `{name}.{ext}` the last dot separates, as ASP.NET reads it."""
+    pattern = ""
+    for number, (literal, parameter) in enumerate(zip(literals, parameters, strict=False)):
+        inner = number > 0 and literal != ""
+        value = ".*" if parameter["rest"] else f"[^{re.escape(literal[0])}]+" if inner else ".+?"
+        piece = f"{re.escape(literal)}(?P<{parameter['name']}>{value})"
+        pattern += f"(?:{piece})?" if inner and _may_be_missing(parameter) else piece
+    return pattern + re.escape(literals[-1])
 
 
 @dataclass(frozen=True, slots=True)

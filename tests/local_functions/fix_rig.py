@@ -120,6 +120,12 @@ class Rig:
         return path.read_text().splitlines() if path.exists() else []
 
 
+def run_engine(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an engine that is expected to end by itself."""
+    command = [sys.executable, "-m", "local.functions", "engine", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+
+
 def free_port() -> str:
     import socket
 

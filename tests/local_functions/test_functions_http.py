@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from fix_rig import Rig
@@ -40,7 +41,7 @@ def test_a_key_of_one_function_does_not_open_another(rig: Rig) -> None:
 
 
 def test_the_keys_are_readable_by_their_owner_only(rig: Rig) -> None:
-    assert stat.S_IMODE(os.stat(rig.folder / "keys.json").st_mode) == 0o600
+    assert stat.S_IMODE((rig.folder / "keys.json").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(
@@ -120,5 +121,7 @@ def test_only_loopback_is_listened_on(rig: Rig) -> None:
     reached.request("GET", "/admin/host/ping")
     assert reached.getresponse().status == 200
     reached.close()
-    listening = {line.split()[1] for line in open("/proc/net/tcp").read().splitlines()[1:] if line.split()[3] == "0A"}
+    listening = {
+        line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
+    }
     assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]

@@ -14,6 +14,7 @@ from durabletask.internal import orchestrator_service_pb2 as pb
 from local.functions.engine.events import event, failure, text
 from local.functions.engine.locks import release_all_locks
 from local.functions.engine.store import Instance, Store
+from local.functions.trace import new_trace_parent
 
 
 class InstanceExists(Exception):
@@ -90,11 +91,6 @@ def _new_row(start: Start, now: float) -> Instance:
         parent_execution=parent.instance.execution if parent else None,
         parent_task=parent.task if parent else None,
     )
-
-
-def new_trace_parent() -> str:
-    """Make the root of a new trace. Source: W3C Trace Context, traceparent version 00."""
-    return f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
 
 
 def started_event(instance: Instance, parent: Parent | None, now: float) -> pb.HistoryEvent:

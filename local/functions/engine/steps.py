@@ -3,6 +3,7 @@
 Call inside a transaction: the step is committed with everything it caused, or is delivered again.
 """
 
+import uuid
 from collections.abc import Sequence
 
 from durabletask.internal import orchestrator_service_pb2 as pb
@@ -15,7 +16,6 @@ from local.functions.engine.instances import (
     Parent,
     Start,
     finish,
-    new_trace_parent,
     rewind,
     send,
     start_instance,
@@ -24,6 +24,7 @@ from local.functions.engine.instances import (
 )
 from local.functions.engine.locks import release_lock, request_lock
 from local.functions.engine.store import Instance, Store
+from local.functions.trace import child_trace_parent
 
 CARRIED_OVER = frozenset({"eventRaised", "executionTerminated", "executionSuspended", "executionResumed"})
 """What continue-as-new keeps of the inbox. Answers to tasks of the old execution would be taken for the new one's,
@@ -104,14 +105,7 @@ def _schedule_activity(store: Store, instance: Instance, action: pb.Orchestrator
     )
     store.append_history(instance.id, event(now, action.id, taskScheduled=scheduled))
     given = asked.parentTraceContext.traceParent if asked.HasField("parentTraceContext") else ""
-    store.add_activity(instance.id, action.id, asked, given or _child_trace(instance.trace_parent))
-
-
-def _child_trace(trace_parent: str) -> str:
-    """Continue a trace under a new span id."""
-    fresh = new_trace_parent().split("-")
-    parts = trace_parent.split("-")
-    return "-".join([parts[0], parts[1], fresh[2], parts[3]]) if len(parts) == 4 else "-".join(fresh)
+    store.add_activity(instance.id, action.id, asked, given or child_trace_parent(instance.trace_parent))
 
 
 def _arm_timer(store: Store, instance: str, task: int, at: float) -> None:
@@ -177,7 +171,7 @@ def _end(store: Store, instance: Instance, ending: pb.CompleteOrchestrationActio
 def _continue_as_new(store: Store, instance: Instance, ending: pb.CompleteOrchestrationAction, now: float) -> None:
     store.delete_history(instance.id)
     store.delete_pending(instance.id, keep=CARRIED_OVER)
-    execution = new_trace_parent().split("-")[1]
+    execution = uuid.uuid4().hex
     version = unwrap(ending, "newVersion") or instance.version
     given = unwrap(ending, "result")
     store.update_instance(instance.id, execution=execution, version=version, input=given, starts=now)
@@ -198,7 +192,7 @@ def _replace_history(store: Store, instance: Instance, history: list[pb.HistoryE
     store.append_history(instance.id, *history)
     for task, opened in open_tasks(history).items():
         if opened.HasField("taskScheduled"):
-            store.add_activity(instance.id, task, opened.taskScheduled, _child_trace(instance.trace_parent))
+            store.add_activity(instance.id, task, opened.taskScheduled, child_trace_parent(instance.trace_parent))
         elif opened.HasField("timerCreated"):
             _arm_timer(store, instance.id, task, seconds(opened.timerCreated.fireAt))
         else:

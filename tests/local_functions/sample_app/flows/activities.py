@@ -37,7 +37,7 @@ def slow(spec: dict) -> dict:
 
 
 @bp.activity_trigger(input_name="spec")
-async def flaky(spec: dict) -> dict:
+def flaky(spec: dict) -> dict:
     append(spec["file"], "tried")
     tried = len(Path(spec["file"]).read_text().splitlines())
     if tried < spec["works_at"]:
@@ -46,7 +46,7 @@ async def flaky(spec: dict) -> dict:
 
 
 @bp.activity_trigger(input_name="spec")
-def raise_error(spec: dict) -> dict:
+async def raise_error(spec: dict) -> dict:
     raise ValueError(spec["message"])
 
 
