@@ -79,20 +79,21 @@ def installation() -> Installation:
 
 
 def cache_directory() -> Path:
-    """Return where unpacked programs are kept between runs: root's place is one that every account can read."""
-    if os.getuid() == 0:
-        candidates = [Path("/var/cache")]
-    else:
-        candidates = [Path(os.environ["XDG_CACHE_HOME"])] if os.environ.get("XDG_CACHE_HOME") else []
-        candidates.append(Path.home() / ".cache")
-    for parent in [*candidates, Path(tempfile.gettempdir())]:
-        place = parent / ("scaleout" if parent in candidates else f"scaleout-cache-{os.getuid()}")
+    """Return where unpacked programs are kept between runs: `SCALEOUT_CACHE`, or the usual place for it.
+
+    Root's must be readable by every account, so it is not in root's home.
+    """
+    home = Path("/var/cache") if os.getuid() == 0 else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    chosen = os.environ.get("SCALEOUT_CACHE")
+    places = [Path(chosen)] if chosen else [home / "scaleout", Path(tempfile.gettempdir()) / f"scaleout-{os.getuid()}"]
+    for place in places:
         with contextlib.suppress(OSError):
             place.mkdir(mode=0o755, parents=True, exist_ok=True)
             if place.stat().st_uid == os.getuid() and os.access(place, os.W_OK):
                 return place
     raise ConfigurationError(
-        "No directory to unpack PostgreSQL in.", hint="Set XDG_CACHE_HOME to a directory that you can write to."
+        f"PostgreSQL cannot be unpacked in {' or '.join(map(str, places))}.",
+        hint="Set SCALEOUT_CACHE to a directory that you can write to.",
     )
 
 

@@ -146,6 +146,12 @@ def test_ci_runs_make_test_without_a_terminal(tmp_path):
     (tmp_path / "make").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CI": "true"}
     run = subprocess.run(
-        ["bash", ROOT / ".ci" / "run"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ["bash", ROOT / ".ci" / "run"],
+        cwd=tmp_path,
+        env=environment,
+        input="not for make",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert run.stdout.split() == [str(ROOT), "test", "0"]

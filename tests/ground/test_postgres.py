@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,10 +140,23 @@ def test_the_command_serves_until_sigterm(directory):
         psycopg.connect(ready["admin_url"])
 
 
+def refused_within(seconds: float, url: str) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError as problem:
+            if "refused" in str(problem):
+                return True
+        time.sleep(0.05)
+    return False
+
+
 def test_the_server_dies_with_a_killed_command_and_starts_again(directory):
-    process, _ = serve(directory)
+    process, ready = serve(directory)
     process.kill()
     process.wait()
+    assert refused_within(10, ready["admin_url"])
     process, ready = serve(directory)
     with psycopg.connect(ready["app_url"]) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
@@ -162,3 +176,18 @@ def test_a_directory_that_the_servers_account_cannot_reach_works_too(tmp_path):
     data = server.data_directory()
     server.remove()
     assert not data.exists()
+
+
+@pytest.mark.slow
+def test_a_machine_without_anything_unpacks_a_complete_server(directory):
+    """Also where another account's cache is of no use; fetches what the machine lacks (libossp-uuid16) from Debian."""
+    cache = directory.parent / "cache"
+    cache.mkdir()
+    process, ready = serve(directory, env={**os.environ, "SCALEOUT_CACHE": str(cache)})
+    with psycopg.connect(ready["admin_url"], autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        connection.execute('CREATE EXTENSION "uuid-ossp"')
+        assert connection.execute("SELECT uuid_generate_v4() IS NOT NULL").fetchone() == (True,)
+    process.terminate()
+    assert process.wait(20) == 0
+    assert [path.name for path in cache.iterdir() if path.name.startswith("unpack-")] == []
