@@ -35,6 +35,8 @@ class Plan:
     files_claim: str
     environment: tuple[Manifest, ...]
     """What is set in the container, without any secret's value."""
+    index: mover.MoverJob
+    """Phase 3c's: its result says which index settings Open WebUI must have to start."""
     delta_files: mover.MoverJob
     delta_vectors: mover.MoverJob
     verify: mover.MoverJob
@@ -51,7 +53,15 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         raise UnsupportedDeployment("the preflight could not read all that this phase needs")
     environment = tuple(decide_environment(survey, survey.budget, Names(target.deployment, brief.run)))
     common = ("--data", mover.SOURCE)
-    verify = ("verify-vectors", *common, "--run", brief.run, *(["--full"] if options.full_verification else []))
+    verify = (
+        "verify-vectors",
+        *common,
+        "--scratch",
+        mover.SCRATCH,
+        "--run",
+        brief.run,
+        *(["--full"] if options.full_verification else []),
+    )
     delta = ("copy-vectors", "--delta", *common, "--scratch", mover.SCRATCH, "--run", brief.run)
     files = ("copy-files", "--delta", "--source", mover.SOURCE, "--target", mover.FILES)
     return Plan(
@@ -61,6 +71,7 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         address=survey.address,
         files_claim=target.files_claim,
         environment=environment,
+        index=mover.job_for(brief, survey.deployment, "build-indexes", ("build-indexes",)),
         delta_files=mover.job_for(brief, survey.deployment, "delta-files", files),
         delta_vectors=mover.job_for(brief, survey.deployment, "delta-vectors", delta),
         verify=mover.job_for(brief, survey.deployment, "verify", verify),
@@ -166,7 +177,10 @@ def _check_again(plan: Plan, live: Manifest, ports: Ports) -> None:
 
 def _switch(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     annotations = {SWITCHED_AT: ports.clock.now().isoformat()}
-    patch = deployments.switch_patch(plan.facts, plan.files_claim, plan.environment, annotations)
+    index = mover.advance(ports.cluster, plan.index, "reading the index settings").result
+    settings = [{"name": name, "value": value} for name, value in index["plan"]["settings"].items()]
+    environment = (*plan.environment, *settings)
+    patch = deployments.switch_patch(plan.facts, plan.files_claim, environment, annotations)
     ports.cluster.patch("Deployment", plan.deployment, patch)
     return _critical(Progress(finished=False, step="starting on the new stores", check_again_in_seconds=0.5), live)
 

@@ -18,6 +18,7 @@ ALLOW_LISTED = {"vector": "VECTOR", "uuid-ossp": "UUID-OSSP"}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    run: str
     deployment: DeploymentFacts
     address: DatabaseAddress
     allow_list_before: tuple[str, ...]
@@ -37,6 +38,7 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         raise UnsupportedDeployment("the preflight could not read all that this phase needs")
     before = survey.server.allow_list
     made = Plan(
+        run=brief.run,
         deployment=survey.deployment,
         address=survey.address,
         allow_list_before=before,
@@ -63,7 +65,9 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         database.enable_extension(extension)
     database.create_ledger(plan.address.role)
     half = ["--halfvec"] if plan.half_precision else []
-    mover.run_in_pod(ports.cluster, plan.deployment, ["create-table", "--dimension", str(plan.dimension), *half])
+    mover.run_in_pod(
+        ports.cluster, plan.deployment, ["create-table", "--run", plan.run, "--dimension", str(plan.dimension), *half]
+    )
     facts = database.read_facts(plan.address.role)
     missing = [name for name in ALLOW_LISTED if name not in facts.extensions]
     if missing or facts.chunk_table is None or facts.chunk_table.owner != plan.address.role:

@@ -7,13 +7,12 @@ phase created and gives the volume its old policy back. A share that already hol
 import secrets
 from dataclasses import dataclass, replace
 
-from shared.transfer.packing import pack
-
 from shared import deployments, manifests
 from shared.errors import ConfigurationError, UnsupportedDeployment
 from shared.model import Brief, Change, Problem, Progress, Severity
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
+from shared.transfer.packing import pack
 
 SESSION_KEY = "webui-secret-key"
 

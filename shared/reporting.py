@@ -71,7 +71,7 @@ def build_report(
 
 def _changed_rows(cut: JsonObject) -> int:
     vectors = cut.get("vectors") or {}
-    return int(vectors.get("inserted") or 0)
+    return int(vectors.get("written") or 0)
 
 
 def _cost(survey: JsonObject, request: MigrationRequest) -> JsonObject:

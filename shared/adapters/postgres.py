@@ -90,8 +90,7 @@ class PostgresDatabase:
     def create_ledger(self, role: str) -> None:
         with self._connection() as connection:
             connection.execute(ledger.SCHEMA_SQL.encode())
-            for grant in LEDGER_GRANTS:
-                connection.execute(sql.SQL(grant).format(sql.Identifier(role)))
+            connection.execute(ledger.grant_sql(role))
 
     def drop_ledger(self) -> None:
         with self._connection() as connection:
@@ -115,13 +114,6 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise _explained(error, where, self._user()) from error
 
-
-LEDGER_GRANTS = (
-    "grant usage, create on schema scaleout to {}",
-    "grant select, insert, update, delete on all tables in schema scaleout to {}",
-    "grant usage, select on all sequences in schema scaleout to {}",
-    "grant usage, create on schema public to {}",
-)
 
 OTHER_SESSIONS = """
 select count(*) from pg_stat_activity
