@@ -3,7 +3,7 @@
 - `azuresu` is the only superuser, and on Azure nobody is given its password. The administrator is an ordinary
   role: it may create roles and databases, read everybody's activity, end their sessions, and create extensions
   that are allow-listed.
-- `CREATE EXTENSION` of anything outside `azure.extensions` fails with Azure's own words. Where the setting is
+- `CREATE EXTENSION` of anything outside `azure.extensions`, or by anybody else, fails with Azure's own words. Where the setting is
   absent, everything is allowed: a test that is not about the allow-list need not know of it.
 
 Source: learn.microsoft.com/azure/postgresql: security-access-control, extensions/errors-extensions.
@@ -27,6 +27,9 @@ BEGIN
     IF allowed IS NULL OR session_user = 'azuresu' THEN RETURN; END IF;
     FOR name IN SELECT trim(both '"' from object_identity) FROM pg_event_trigger_ddl_commands()
                 WHERE object_type = 'extension' LOOP
+        IF NOT pg_has_role(session_user, 'azure_pg_admin', 'MEMBER') THEN
+            RAISE EXCEPTION 'Only members of "azure_pg_admin" are allowed to use CREATE EXTENSION';
+        END IF;
         IF lower(name) <> ALL (regexp_split_to_array(lower(allowed), '\\s*,\\s*')) THEN
             RAISE EXCEPTION 'extension "%" is not allow-listed for "azure_pg_admin" users in '
                 'Azure Database for PostgreSQL', name;

@@ -95,6 +95,10 @@ def test_an_extension_outside_the_allow_list_is_refused_in_azures_words(director
             with pytest.raises(psycopg.errors.RaiseException, match='extension "vector" is not allow-listed'):
                 admin.execute("CREATE EXTENSION vector")
             admin.execute("CREATE EXTENSION pg_trgm")
+        with psycopg.connect(server.app_url(), autocommit=True) as user:
+            with pytest.raises(psycopg.errors.RaiseException, match='Only members of "azure_pg_admin" are allowed'):
+                user.execute("CREATE EXTENSION hstore")
+            user.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")  # there already: nothing is created
         server.set_allowed_extensions(["VECTOR", "UUID-OSSP"])
         with psycopg.connect(server.admin_url("openwebui"), autocommit=True) as admin:
             admin.execute("CREATE EXTENSION vector")
@@ -184,7 +188,7 @@ def test_a_machine_without_anything_unpacks_a_complete_server(directory):
     cache = directory.parent / "cache"
     cache.mkdir()
     process, ready = serve(directory, env={**os.environ, "SCALEOUT_CACHE": str(cache)})
-    with psycopg.connect(ready["admin_url"], autocommit=True) as connection:
+    with psycopg.connect(ready["admin_url"], dbname="openwebui", autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vector")
         connection.execute('CREATE EXTENSION "uuid-ossp"')
         assert connection.execute("SELECT uuid_generate_v4() IS NOT NULL").fetchone() == (True,)
