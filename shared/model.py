@@ -82,17 +82,21 @@ class Options:
     """What the operator may choose; every default is the safe choice."""
 
     replicas: int = 3
+    """Pods in the end, 1 to 20; fewer when the connection budget allows fewer."""
     approval: bool = False
     """Wait for `POST …/approve` before Open WebUI is stopped."""
     approval_deadline_seconds: int = 24 * 3600
+    """After it an unapproved run is undone."""
     native_dimension: bool = False
     """Make the vector column as wide as the embeddings are, instead of Open WebUI's default of 1536."""
     storage_class: str = "azurefile-csi-premium"
+    """Of the new claim: one whose volumes many pods can mount."""
     share_size: str = "100Gi"
     """The smallest Azure Files Premium share. Source: facts §1.8."""
     unused_storage_class: str = ""
     """A StorageClass to remove in phase 2 (runbook step 2.2); empty: none."""
     redis_image: str = "redis:7.4-alpine"
+    """Used only where the Deployment has no REDIS_URL."""
     workers: int = 2
     """Database connections of the mover."""
     throttle_rows_per_second: int = 0

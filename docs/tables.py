@@ -1,0 +1,100 @@
+"""Tables of the documentation, made from the code. `cog` calls these; a stale table fails `make test`."""
+
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from api.openapi import document
+from phases.catalogue import PHASES
+from phases.findings import PERMISSIONS
+from phases.validate import CRITERIA
+from shared import errors, model
+from shared.settings import Settings
+
+
+def phases() -> str:
+    """Number, name, first line of the module, way back."""
+    rows = []
+    for phase in PHASES:
+        story = (phase.module.__doc__ or "").strip().splitlines()[0]
+        back = "yes" if phase.undoes else "nothing to undo" if phase.reversible else "no: halts"
+        rows.append((phase.number, f"`{phase.name}`", story.partition(": ")[2], back))
+    return _table(("#", "phase", "does", "undo"), rows)
+
+
+def http() -> str:
+    """Method, path, summary, status codes."""
+    rows = [
+        (f"`{method.upper()} {path}`", operation["summary"], ", ".join(sorted(operation["responses"])))
+        for path, operations in document()["paths"].items()
+        for method, operation in operations.items()
+        if method in {"get", "post"}
+    ]
+    return _table(("request", "does", "answers"), rows)
+
+
+def settings() -> str:
+    """App settings with their meaning and default."""
+    described = _field_docs(Settings)
+    rows = [
+        (f"`{f.metadata['env']}`", described.get(f.name, ""), f"`{f.default}`" if f.default else "")
+        for f in dataclasses.fields(Settings)
+    ]
+    return _table(("app setting", "meaning", "default"), rows)
+
+
+def request_fields(name: str) -> str:
+    """Fields of `Target` or `Options`."""
+    kind = getattr(model, name)
+    described = _field_docs(kind)
+    rows = []
+    for f in dataclasses.fields(kind):
+        default = (
+            "from the app's settings" if f.default is dataclasses.MISSING else f"`{f.default!r}`".replace("'", '"')
+        )
+        rows.append((f"`{name.lower()}.{f.name}`", described.get(f.name, ""), default))
+    return _table(("field", "meaning", "default"), rows)
+
+
+def error_kinds() -> str:
+    """The error tree and what the migration does."""
+    rows = [
+        (f"`{kind.__name__}`", (kind.__doc__ or "").splitlines()[0])
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.MigrationError)
+    ]
+    return _table(("error", "means"), rows)
+
+
+def criteria() -> str:
+    """The success criteria, in the runbook's order."""
+    return "\n".join(f"{number}. {name}" for number, name in enumerate(CRITERIA, 1)) + "\n"
+
+
+def permissions() -> str:
+    """What the identity must be allowed in Kubernetes."""
+    grouped: dict[tuple[str, str, bool], list[str]] = {}
+    for p in PERMISSIONS:
+        grouped.setdefault((p.group or "core", p.resource, p.namespaced), []).append(p.verb)
+    rows = [
+        (group, resource, ", ".join(verbs), "namespace" if namespaced else "cluster")
+        for (group, resource, namespaced), verbs in grouped.items()
+    ]
+    return _table(("group", "resource", "verbs", "scope"), rows)
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """The texts under the fields of a dataclass."""
+    pattern = re.compile(r'^    (\w+): [^\n]*\n    """(.*?)"""', re.MULTILINE | re.DOTALL)
+    return {name: " ".join(text.split()) for name, text in pattern.findall(inspect.getsource(kind))}
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head)] + [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    rule = ["---"] * len(lines[0])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [lines[0], rule, *lines[1:]]) + "\n"
