@@ -61,8 +61,8 @@ def _revision_is_at_fault(case: Case) -> bool:
 
 
 def _readings_needed(case: Case) -> int:
-    """A revision that was healthy before has earned one more reading than one that never was."""
-    proven = case.sign.revision == case.state.healthy_revision
+    """A revision that was healthy before, or came up before the guard did, has earned more than one that never was."""
+    proven = case.sign.revision == case.state.healthy_revision or case.sign.seasoned
     return case.policy.readings_to_roll_back if proven else case.policy.readings_to_act
 
 

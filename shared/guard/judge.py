@@ -4,7 +4,7 @@ The rules are asked in this order and the first that answers decides:
 
     stand_still          paused · a phase restarts pods · parked · an old reading
     relieve_connections  the connections could run out: cap          (two readings; one when critical)
-    roll_back            no pod of the revision is fit: roll back    (in the soak; two readings, three if it was once)
+    roll_back            no pod of the revision is fit: roll back    (in the soak; two readings, five if it was once)
     take_back_surplus    added replicas do not come up: back to the last healthy count, and call
     lift_cap             the connections are there again: return to the size before the cap
     add_replicas         the pools are busy: scale up                (two readings; one when critical)
@@ -25,7 +25,7 @@ from shared.guard import capacity_rules, health_rules
 from shared.guard.case import Case
 from shared.guard.policy import Policy
 from shared.guard.readings import Reading
-from shared.guard.signs import Fault, read_sign
+from shared.guard.signs import read_sign
 from shared.guard.verdicts import DOWNWARD, UPWARD, Action, GuardState, Move, Size, Verdict
 
 RULES: tuple[Callable[[Case], Verdict | None], ...] = (
@@ -71,7 +71,7 @@ def _as_permitted(verdict: Verdict, case: Case) -> Verdict:
 def _remember(verdict: Verdict, case: Case) -> GuardState:
     """Return the state after this verdict."""
     state, sign = case.state, case.sign
-    healthy = case.holds(lambda earlier: earlier.fault is Fault.NONE and earlier.rolled_out, 2)
+    healthy = sign.healthy and case.holds(lambda earlier: earlier.healthy, 2)
     after = replace(
         state,
         signs=case.signs,

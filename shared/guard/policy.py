@@ -36,8 +36,9 @@ class Policy:
 
     readings_to_act: int = 2
     """Readings. One odd reading is not a condition; two minutes of one is."""
-    readings_to_roll_back: int = 3
-    """Readings, for a revision that was healthy before; one that never was needs `readings_to_act`."""
+    readings_to_roll_back: int = 5
+    """Readings, for a revision that was healthy before: it did not get worse by itself, and what it needs (Redis, the
+    file share) restarts within two minutes. A revision that never was healthy needs only `readings_to_act`."""
     headroom: float = 0.1
     """Share of the user limit that stays free when replicas are added, as in the connection budget."""
     used_warning: float = 0.8

@@ -66,6 +66,13 @@ class Sign:
     """The first broken pod and what ails it."""
     rolled_out: bool = False
     """All replicas are of the newest revision and serve."""
+    seasoned: bool = False
+    """A broken pod of the newest revision has run for long: this is no rollout that never came up."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything serves and nothing is being rolled out."""
+        return self.fault is Fault.NONE and self.rolled_out
 
     @property
     def conclusive(self) -> bool:
@@ -86,6 +93,7 @@ class _Census:
     alive: int = 0
     restarts: int = 0
     out_of_memory: int = 0
+    seasoned: bool = False
     broken: str = ""
 
 
@@ -110,6 +118,7 @@ def read_sign(reading: Reading, policy: Policy) -> Sign:
         census.out_of_memory,
         census.broken,
         census.newest_serving >= deployment.replicas > 0,
+        census.seasoned,
     )
 
 
@@ -142,12 +151,16 @@ def _count_pods(reading: Reading, newest_revision: int, policy: Policy) -> _Cens
         census.newest += pod.revision == newest_revision and pod.node_ready
         if not pod.node_ready:
             census.lost += 1
-        elif pod.ready and (answers.get(pod.name) or 200) < 400:
+        elif pod.ready and (status := answers.get(pod.name) or 200) < 400:
             census.serving += 1
             census.newest_serving += pod.revision == newest_revision
+        elif pod.ready:  # the kubelet and we disagree: that is no word on the revision
+            census.any_broken += 1
+            census.broken = census.broken or f"{pod.name}: ready for Kubernetes, /ready answers {status}"
         elif ailment := _ailment(pod, answers.get(pod.name), reading.at, policy):
             census.any_broken += 1
             census.newest_broken += pod.revision == newest_revision
+            census.seasoned |= pod.revision == newest_revision and _has_run_long(pod, reading.at, policy)
             census.broken = census.broken or f"{pod.name}: {ailment}"
     return census
 
@@ -162,6 +175,10 @@ def _ailment(pod: Pod, status: int | None, at: datetime, policy: Policy) -> str:
         answered = f", /ready answers {status}" if status else ""
         return f"running for {age.total_seconds():.0f} s and not ready{answered}"
     return ""
+
+
+def _has_run_long(pod: Pod, at: datetime, policy: Policy) -> bool:
+    return pod.running_since is not None and at - pod.running_since > policy.start_patience
 
 
 def _pressure(reading: Reading, policy: Policy, census: _Census) -> Pressure | None:
