@@ -3,8 +3,9 @@
 - `azuresu` is the only superuser, and on Azure nobody is given its password. The administrator is an ordinary
   role: it may create roles and databases, read everybody's activity, end their sessions, and create extensions
   that are allow-listed.
-- `CREATE EXTENSION` of anything outside `azure.extensions`, or by anybody else, fails with Azure's own words. Where the setting is
-  absent, everything is allowed: a test that is not about the allow-list need not know of it.
+- `CREATE EXTENSION` of anything outside `azure.extensions`, or by anybody else, fails with Azure's own words.
+  Where the setting is absent, everything is allowed: a test that is not about the allow-list need not know of
+  it.
 
 Source: learn.microsoft.com/azure/postgresql: security-access-control, extensions/errors-extensions.
 """
