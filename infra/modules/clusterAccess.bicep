@@ -15,9 +15,10 @@ resource cluster 'Microsoft.ContainerService/managedClusters@2024-09-01' existin
   name: clusterName
 }
 
-// Grants below a cluster are made at <cluster>/namespaces/<name>, whether or not Azure manages that namespace.
-// Source: learn.microsoft.com/azure/aks/manage-azure-rbac
-resource space 'Microsoft.ContainerService/managedClusters/namespaces@2025-09-01' existing = {
+// Grants below a cluster are made at <cluster>/namespaces/<name>. There is no such resource, only such a scope, so Bicep
+// knows no type for it. Source: learn.microsoft.com/azure/aks/manage-azure-rbac; github.com/mspnp/aks-baseline does the same.
+#disable-next-line BCP081
+resource space 'Microsoft.ContainerService/managedClusters/namespaces@2024-09-01' existing = {
   parent: cluster
   name: namespace
 }

@@ -34,6 +34,10 @@ BUSY_CODES = frozenset(
     {"ServerIsBusy", "ServerBusy", "ServerIsNotReady", "OperationInProgress", "AnotherOperationInProgress"}
 )
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
+NO_SUCH_HOST = ("Name or service not known", "nodename nor servname provided", "Tunnel connection failed: 403")
+"""What DNS says of a name that does not exist (not of a resolver that is away), and a proxy of one it never lets through.
+
+Source: POSIX getaddrinfo, EAI_NONAME as against EAI_AGAIN."""
 SIGN_IN_HINT = (
     "In Azure: assign the managed identity to the function app and set AZURE_CLIENT_ID to its client id. "
     "Elsewhere: run `az login`."
@@ -60,6 +64,8 @@ def translated(error: AzureError, what: str, *, role: str) -> MigrationError:
         return ConfigurationError(f"could not {what}: the server's certificate is not trusted", hint=hint)
     if isinstance(error, (ServiceRequestError, ServiceResponseError)):
         hint = "Check the name, DNS, and that the app's network reaches it (private endpoint, firewall, proxy)."
+        if any(sign in str(error) for sign in NO_SUCH_HOST):
+            return ConfigurationError(f"could not {what}: there is no such host: {_first_line(error)}", hint=hint)
         return TransientError(f"could not {what}: no connection: {_first_line(error)}", hint=hint)
     return PermanentError(f"could not {what}: {_first_line(error)}")
 

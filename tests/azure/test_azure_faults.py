@@ -4,9 +4,11 @@ import time
 
 import pytest
 import requests
+from azure.core.exceptions import ServiceRequestError
 from fix_azure import SUBSCRIPTION, LocalAzure
 
 from shared.adapters.azure_credentials import credential
+from shared.adapters.azure_errors import azure_call
 from shared.adapters.flexible_server import FlexibleServer
 from shared.adapters.key_vault import KeyVaultSecrets
 from shared.errors import ConfigurationError, TransientError
@@ -75,6 +77,19 @@ def test_a_certificate_that_nobody_trusts_is_said_to_be_that(
     with pytest.raises(ConfigurationError, match="certificate is not trusted") as raised:
         KeyVaultSecrets(VAULT, credential(None)).read("postgres-admin-password")
     assert "REQUESTS_CA_BUNDLE" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Failed to resolve 'kv-x.vault.azure.net' ([Errno -2] Name or service not known)", ConfigurationError),
+        ("Failed to resolve 'kv-x.vault.azure.net' ([Errno -3] Temporary failure in name resolution)", TransientError),
+        ("[Errno 111] Connection refused", TransientError),
+    ],
+)
+def test_a_name_that_does_not_exist_is_not_a_passing_fault(said: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind), azure_call("read a secret", role="any"):
+        raise ServiceRequestError(said)
 
 
 def _fault(match: str, **rest: object) -> dict[str, object]:

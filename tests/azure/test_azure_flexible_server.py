@@ -32,6 +32,7 @@ def test_the_servers_facts_are_read(target: Target) -> None:
     assert facts.name == target.server
     assert facts.fqdn.endswith(".postgres.database.azure.com")
     assert facts.version.isdigit()
+    assert facts.administrator_login
     assert facts.sku_name.startswith("Standard_")
     assert facts.tier in {"Burstable", "GeneralPurpose", "MemoryOptimized"}
     assert facts.state == "Ready"

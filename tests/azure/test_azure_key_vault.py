@@ -8,7 +8,7 @@ from fix_azure import LocalAzure, Target
 
 from shared.adapters.azure_credentials import ARM_SCOPE, credential
 from shared.adapters.key_vault import KeyVaultSecrets
-from shared.errors import ConfigurationError, PermissionMissing, TransientError
+from shared.errors import ConfigurationError, PermissionMissing
 
 VAULT = "https://kv-webui.vault.azure.net"
 URL = f"{VAULT}/secrets/postgres-admin-password?api-version=7.6"
@@ -58,7 +58,7 @@ def test_a_refusal_names_the_role(azure: LocalAzure, secrets: KeyVaultSecrets) -
 
 
 def test_a_vault_that_does_not_exist_is_not_reached(azure: LocalAzure) -> None:
-    with pytest.raises(TransientError, match="no connection"):
+    with pytest.raises(ConfigurationError, match="there is no such host"):
         KeyVaultSecrets("https://kv-other.vault.azure.net", credential(None)).read("any")
     assert "kv-other.vault.azure.net:443, which does not exist here" in azure.log()
 

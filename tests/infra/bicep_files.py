@@ -45,7 +45,7 @@ class BicepFile:
     @cached_property
     def code(self) -> str:
         """The text without comments, and with strings reduced to the expressions in them."""
-        text = re.sub(r"^\s*//.*$", "", self.text, flags=re.MULTILINE)
+        text = re.sub(r"^\s*(?://|#).*$", "", self.text, flags=re.MULTILINE)
         text = re.sub(r"^@description\(.*\)$", "", text, flags=re.MULTILINE)
 
         def inner(match: re.Match[str]) -> str:
