@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from http import HTTPStatus
 
 import psycopg
-import psycopg_pool
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
@@ -73,10 +72,9 @@ def main() -> int:
         description="A stand-in for Open WebUI; it is configured by Open WebUI's own environment variables.",
     ).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s", stream=sys.stdout)
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # what it notices, a failing request says in our words
     try:
         asyncio.run(serve(read_settings()))
-    except (StartError, psycopg.Error, psycopg_pool.PoolTimeout, OSError) as error:
+    except (StartError, psycopg.Error, OSError) as error:
         log.error("Application startup failed: %s", str(error).strip())
         return 1
     return 0

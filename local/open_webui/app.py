@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-import psycopg_pool
 from aiohttp import web
 
 from local.open_webui.embedding import embed
@@ -70,7 +69,7 @@ class App:
                 response = await handler(request)
         except web.HTTPException as error:
             response = _answer(error.status, error.text or error.reason)
-        except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
+        except (psycopg.Error, TimeoutError) as error:
             log.warning("%s %s failed: %s", request.method, request.path, str(error).strip())
             response = _answer(500, "Internal Server Error")
         if not response.prepared:
@@ -95,7 +94,7 @@ class App:
             return "Asked not to be ready"
         try:
             await self._ping_database()
-        except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
+        except (psycopg.Error, TimeoutError) as error:
             log.warning("Readiness check DB ping failed: %s", str(error).strip())
             return "Database not ready"
         if self.settings.redis_url:
@@ -112,7 +111,7 @@ class App:
             return "Files not ready"
 
     async def _ping_database(self) -> None:
-        async with self.engines.sync.connection(timeout=1) as connection:
+        async with self.engines.sync.connection() as connection:
             await connection.execute("select 1")
 
     async def health_db(self, _: web.Request) -> web.Response:

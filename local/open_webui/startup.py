@@ -6,14 +6,9 @@ crashes; on a migrated database it does nothing. Source: Open WebUI 0.12.4, `con
 """
 
 import asyncio
-from typing import Any
 
-import psycopg
-
-from local.open_webui.pools import APPLICATION_NAME
+from local.open_webui.pools import Connection, connect
 from local.open_webui.settings import Settings, StartError
-
-type Connection = psycopg.AsyncConnection[Any]
 
 REQUIRED_TABLES = ("alembic_version", "config", "user", "auth", "file", "knowledge", "chat")
 _BETWEEN_STEPS_SECONDS = 0.05
@@ -43,15 +38,11 @@ _INDEX = """
 
 async def prepare_database(settings: Settings) -> None:
     """Migrate or check the application's schema, then the vector table. Raises StartError."""
-    async with await _connect(settings.database_url) as connection:
+    async with await connect(settings.database_url, autocommit=True) as connection:
         await _prepare_application(connection, settings)
     if settings.vector_database == "pgvector":
-        async with await _connect(settings.pgvector_url) as connection:
+        async with await connect(settings.pgvector_url, autocommit=True) as connection:
             await prepare_document_chunk(connection, settings)
-
-
-async def _connect(url: str) -> Connection:
-    return await psycopg.AsyncConnection.connect(url, application_name=APPLICATION_NAME, autocommit=True)
 
 
 async def _prepare_application(connection: Connection, settings: Settings) -> None:
@@ -141,6 +132,6 @@ async def _enough_to_train(connection: Connection, settings: Settings) -> bool:
     """Tell whether an ivfflat index would have rows enough to find its centroids by."""
     wanted = 50 * settings.ivfflat_lists
     row = await (
-        await connection.execute("select count(*) from (select 1 from document_chunk limit %s) as some", (wanted,))
+        await connection.execute("select count(*) from (select 1 from document_chunk limit %s) as sample", (wanted,))
     ).fetchone()
     return row is not None and row[0] >= wanted

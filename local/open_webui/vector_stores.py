@@ -78,7 +78,6 @@ class PgvectorStore:
         async with self._pool.connection() as connection:
             await self._set_iterative_scan(connection)
             rows = await (await connection.execute(statement, values)).fetchall()
-            await connection.rollback()
         return [Hit(row[0], row[1], row[2], (2.0 - row[3]) / 2.0) for row in rows]
 
     async def _set_iterative_scan(self, connection: psycopg.AsyncConnection[Any]) -> None:
