@@ -35,7 +35,7 @@ BUSY_CODES = frozenset(
 )
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
 NO_SUCH_HOST = ("Name or service not known", "nodename nor servname provided", "Tunnel connection failed: 403")
-"""What DNS says of a name that does not exist (not of a resolver that is away), and a proxy of one it never lets through.
+"""What DNS says of a name that does not exist (not of a resolver that is away), and a proxy of one that it bars.
 
 Source: POSIX getaddrinfo, EAI_NONAME as against EAI_AGAIN."""
 SIGN_IN_HINT = (
