@@ -7,6 +7,7 @@ The ledger in schema `scaleout` makes a rerun go on where it stands. Undo remove
 from dataclasses import dataclass
 
 from shared import mover
+from shared.condensing import condensed
 from shared.errors import UnsupportedDeployment
 from shared.model import Brief, Change, Progress
 from shared.ports import Ports
@@ -46,7 +47,9 @@ def apply(plan: Plan, ports: Ports) -> Progress:
     indexed = mover.advance(ports.cluster, plan.index, "building indexes")
     if not indexed.finished:
         return indexed
-    return Progress(finished=True, step="vectors copied", result={**copied.result, "indexes": indexed.result})
+    return Progress(
+        finished=True, step="vectors copied", result={**condensed(copied.result), "indexes": indexed.result}
+    )
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:

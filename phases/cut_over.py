@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared import deployments, manifests, mover
+from shared.condensing import condensed
 from shared.connection_budget import ConnectionBudget
 from shared.deployments import STOPPED_AT, SWITCHED_AT
 from shared.errors import ConfigurationError, NeedsOperator, UnsupportedDeployment, VerificationFailed
@@ -201,7 +202,7 @@ def _await_first_answer(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     results = {
         "files": mover.advance(ports.cluster, plan.delta_files, "").result,
         "vectors": mover.advance(ports.cluster, plan.delta_vectors, "").result,
-        "verification": mover.advance(ports.cluster, plan.verify, "").result,
+        "verification": condensed(mover.advance(ports.cluster, plan.verify, "").result),
     }
     done = Progress(finished=True, step="answering from the new stores", result=results)
     return replace(_critical(done, live), answering_since=now.isoformat())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from phases.findings import PERMISSIONS, deployment_problems, plan_problems, store_problems
 from shared import deployments, mover
+from shared.condensing import condensed_store
 from shared.connection_budget import ConnectionBudget, Demand, plan_budget
 from shared.errors import ConfigurationError, MigrationError
 from shared.model import (
@@ -161,14 +162,13 @@ def _inspect(cluster: Cluster, survey: Survey, facts: DeploymentFacts) -> JsonOb
     table = survey.database.chunk_table if survey.database else None
     dimension = table.dimension if table else DEFAULT_DIMENSION
     arguments = ["inspect", "--data", facts.mount_path, "--database", "--column-dimension", str(dimension)]
-    return mover.run_in_pod(cluster, facts, arguments, timeout_seconds=600)
+    return condensed_store(mover.run_in_pod(cluster, facts, arguments, timeout_seconds=600))
 
 
 def _sized(survey: Survey, native: bool) -> Survey:
     """Choose the column: as it is found, as wide as the embeddings when asked, else Open WebUI's default."""
     table = survey.database.chunk_table if survey.database else None
-    collections = (survey.store.get("chroma") or {}).get("collections") or []
-    widest = max((int(c["dimension"] or 0) for c in collections), default=0)
+    widest = int((survey.store.get("chroma") or {}).get("widest_dimension") or 0)
     dimension = table.dimension if table else (widest if native and widest else DEFAULT_DIMENSION)
     half = table.column_type == "halfvec" if table else dimension > LARGEST_VECTOR
     return replace(survey, column_dimension=dimension, half_precision=half)

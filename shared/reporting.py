@@ -50,7 +50,7 @@ def build_report(
         "options": to_wire(request.options),
         "failure": to_wire(failure) if failure else None,
         "undo_failure": results.get("undo_failure"),
-        "collections": len(verification.get("collections") or []),
+        "collections": int(verification.get("collection_count") or 0),
         "rows_moved": int((results.get("copy_vectors") or {}).get("rows") or 0) + _changed_rows(cut),
         "rows_verified": int(verification.get("rows") or 0),
         "files": cut.get("files") or results.get("copy_files") or {},

@@ -9,7 +9,8 @@ _OWNERS = (("file-", "file"), ("user-memory-", '"user"'), ("", "knowledge"))
 
 
 def list_orphans(connection: "psycopg.Connection", names: Sequence[str]) -> list[str]:
-    """Return the collections whose file, user or knowledge base no longer exists; web searches and `knowledge-bases` belong to nobody."""
+    """Return the collections whose file, user or knowledge base no longer exists; web searches and `knowledge-bases`
+    belong to nobody."""
     left = [name for name in names if not name.startswith("web-search-") and name != "knowledge-bases"]
     orphans = []
     for prefix, table in _OWNERS:

@@ -1,7 +1,8 @@
 """The runbook's backup: `vector_db` as a checksummed archive on the share, from a consistent private copy.
 
-The archive's name carries the store's fingerprint, so the same store is archived once and a changed one beside it. It is written under
-a temporary name, read back member by member against the copy, and only then renamed; `sha256sum -c` accepts the file beside it.
+The archive's name carries the store's fingerprint, so the same store is archived once and a changed one beside it. It
+is written under a temporary name, read back member by member against the copy, and only then renamed; `sha256sum -c`
+accepts the file beside it.
 """
 
 import gzip
@@ -19,7 +20,8 @@ _BLOCK = 1 << 20
 
 
 def archive(store: Path, target: Path, scratch: Path, *, progress: Progress = silent) -> dict[str, Any]:
-    """Archive the store; return path, size and sha256. An archive of the same fingerprint is verified and used again."""
+    """Archive the store; return path, size and sha256. An archive of the same fingerprint is verified and used
+    again."""
     if not store.is_dir():
         raise PermanentError(f"{store} does not exist", hint="--data is the directory that holds vector_db")
     existing = _finished(target, store_fingerprint(store))
@@ -83,7 +85,7 @@ def _write(copy: Path, partial: Path, progress: Progress) -> str:
     with partial.open("wb") as file:
         hashing = _Hashing(file)
         # Level 1: vectors hardly compress, and the disk is waiting. mtime 0: the same store gives the same bytes.
-        with gzip.GzipFile("", "wb", 1, hashing, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w|") as tar:  # type: ignore[arg-type]
+        with gzip.GzipFile("", "wb", 1, hashing, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w|") as tar:
             for relative in sorted(states):
                 tar.add(copy / relative, f"vector_db/{relative}", recursive=False)
                 done += states[relative][0]

@@ -28,7 +28,8 @@ class Written:
 
 
 class BatchWriter:
-    """Writes batches of one run over one connection. `careful` looks before each insert whether an id is there already."""
+    """Writes batches of one run over one connection. `careful` looks before each insert whether an id is there
+    already."""
 
     def __init__(self, connection: "psycopg.Connection", run: str, column: VectorColumn, *, careful: bool) -> None:
         self._connection = connection

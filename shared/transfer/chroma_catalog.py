@@ -1,11 +1,12 @@
 """What a Chroma store holds: its collections, their segments, and how far the log runs ahead of the files.
 
-A store is a directory with `chroma.sqlite3` and one folder per vector segment. tenants → databases → collections; a collection has a
-METADATA segment (rows of `embeddings`) and a VECTOR segment (a folder). Writes go to the log `embeddings_queue` first; a segment has applied
-the log up to its `max_seq_id`. The HNSW files are only written every 1,000 records, so small collections live wholly in the log.
+A store is a directory with `chroma.sqlite3` and one folder per vector segment. tenants → databases → collections; a
+collection has a METADATA segment (rows of `embeddings`) and a VECTOR segment (a folder). Writes go to the log
+`embeddings_queue` first; a segment has applied the log up to its `max_seq_id`. The HNSW files are only written every
+1,000 records, so small collections live wholly in the log.
 
-The database is opened `immutable`: SQLite then takes no lock and can neither write nor recover. That is safe for a store that
-nobody writes (a private copy, or a stopped store without a journal); `snapshot.py` decides which.
+The database is opened `immutable`: SQLite then takes no lock and can neither write nor recover. That is safe for a
+store that nobody writes (a private copy, or a stopped store without a journal); `snapshot.py` decides which.
 
 Source: chromadb 0.4.24 – 1.5.9, migrations/{sysdb,metadb,embeddings_queue}; segment/impl/.
 """
@@ -32,7 +33,8 @@ _SPACES = {"cosine", "l2", "ip"}
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """One collection. `log` are the seq_ids not yet in the HNSW files; `watermark` is the last change it has seen at all."""
+    """One collection. `log` are the seq_ids not yet in the HNSW files; `watermark` is the last change it has seen at
+    all."""
 
     id: str
     name: str
@@ -81,6 +83,7 @@ class Catalog:
     log_rows: int
     head: LogHead | None
     complete_log: bool
+    reader: str = "files"
 
     @property
     def rows(self) -> int:
@@ -94,7 +97,8 @@ def is_store(path: Path) -> bool:
 
 
 def open_database(path: Path, *, cache_kib: int = 16384) -> sqlite3.Connection:
-    """Open `chroma.sqlite3` so that nothing can be written. Text comes as bytes: nothing is decoded that is only passed on."""
+    """Open `chroma.sqlite3` so that nothing can be written. Text comes as bytes: nothing is decoded that is only passed
+    on."""
     connection = sqlite3.connect(
         f"file:{quote(str((path / DATABASE_FILE).absolute()))}?mode=ro&immutable=1",
         uri=True,
@@ -108,9 +112,11 @@ def open_database(path: Path, *, cache_kib: int = 16384) -> sqlite3.Connection:
 
 
 def read_catalog(path: Path, *, since: LogHead | None = None) -> Catalog:
-    """Read the catalogue of a store that nobody writes. Raises UnknownFormat for anything but a local store of 0.4 – 1.x.
+    """Read the catalogue of a store that nobody writes. Raises UnknownFormat for anything but a local store of 0.4 –
+    1.x.
 
-    With `since`, only the log after that record is looked at, so the time does not grow with the log; if the record is gone, all of it.
+    With `since`, only the log after that record is looked at, so the time does not grow with the log; if the record is
+    gone, all of it.
     """
     try:
         connection = open_database(path)
@@ -177,7 +183,8 @@ def _collection_rows(db: sqlite3.Connection, columns: set[str], tables: set[str]
         owner, join = f"'{DEFAULT_TENANT}', '{DEFAULT_DATABASE}'", ""
     names = ("id", "name", "dimension", "tenant", "database", "topic", "config", "schema")
     rows = db.execute(
-        f"select c.id, c.name, c.dimension, {owner}, {topic}, {config}, {schema} from collections c {join} order by c.rowid"
+        f"select c.id, c.name, c.dimension, {owner}, {topic}, {config}, {schema} from collections c {join}"
+        " order by c.rowid"
     )
     return [dict(zip(names, map(_text, row), strict=True)) for row in rows]
 
@@ -257,7 +264,8 @@ def _segments(db: sqlite3.Connection, row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _space(db: sqlite3.Connection, row: dict[str, Any]) -> str:
-    """Return the distance: from the collection's metadata, else its configuration (0.6), else its schema (1.x), else l2."""
+    """Return the distance: from the collection's metadata, else its configuration (0.6), else its schema (1.x), else
+    l2."""
     stored = db.execute(
         "select str_value from collection_metadata where collection_id = ? and key = 'hnsw:space'", (row["id"],)
     ).fetchone()
@@ -279,7 +287,8 @@ def _flushed_by_pickle(folder: Path) -> int:
 
 
 def _read_log(db: sqlite3.Connection, by_topic: dict[str, _Found], start: int) -> int:
-    """Note for each collection what its files do not hold yet. One scan of the log; the vectors in it are not touched."""
+    """Note for each collection what its files do not hold yet. One scan of the log; the vectors in it are not
+    touched."""
     topics = {topic.encode(): one for topic, one in by_topic.items()}
     count = 0
     for seq, topic in db.execute(

@@ -1,10 +1,12 @@
 """Reads the vectors of one collection's HNSW files, with plain reads of the spans that a batch needs.
 
-`header.bin` (100 bytes) describes `data_level0.bin`: per element a list header (bit 16: deleted), the links, the vector and its label.
-Cosine collections store vectors normalised, and `length.bin` their original norms. Everything in the header is checked against the files, so
-a layout this reader does not know is refused, never misread. Reading instead of mapping keeps a worker's memory at one span.
+`header.bin` (100 bytes) describes `data_level0.bin`: per element a list header (bit 16: deleted), the links, the vector
+and its label. Cosine collections store vectors normalised, and `length.bin` their original norms. Everything in the
+header is checked against the files, so a layout this reader does not know is refused, never misread. Reading instead of
+mapping keeps a worker's memory at one span.
 
-Source: hnswlib `HierarchicalNSW::saveIndex` in chroma-hnswlib 0.7 and in chromadb 1.x's fork; facts measured on 0.4.24, 0.5.23, 0.6.3, 1.5.9.
+Source: hnswlib `HierarchicalNSW::saveIndex` in chroma-hnswlib 0.7 and in chromadb 1.x's fork; facts measured on 0.4.24,
+0.5.23, 0.6.3, 1.5.9.
 """
 
 import os
@@ -95,7 +97,8 @@ class HnswFiles:
 
 
 def _read_header(folder: Path, dimension: int) -> tuple[int, int, int]:
-    """Return (elements, bytes an element, bytes of links), after checking the header against the dimension and the files."""
+    """Return (elements, bytes an element, bytes of links), after checking the header against the dimension and the
+    files."""
     missing = [name for name in _FILES[:3] if not (folder / name).is_file()]
     if missing:
         raise UnknownFormat(f"segment {folder.name} lacks {', '.join(missing)}")

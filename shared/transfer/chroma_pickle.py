@@ -1,8 +1,9 @@
 """Reads `index_metadata.pickle`: which id has which label in a collection's HNSW files.
 
-A pickle can run code, and chromadb's holds three dictionaries of every id, of which one is needed. So this is not an unpickler but
-a reader of the few opcodes that chromadb's writers emit (Python's pickle, protocol 2 to 5, in 0.x; serde-pickle, protocol 3, in
-1.x). It runs nothing, keeps 16 bytes a row instead of several hundred, and refuses every other opcode or name.
+A pickle can run code, and chromadb's holds three dictionaries of every id, of which one is needed. So this is not an
+unpickler but a reader of the few opcodes that chromadb's writers emit (Python's pickle, protocol 2 to 5, in 0.x;
+serde-pickle, protocol 3, in 1.x). It runs nothing, keeps 16 bytes a row instead of several hundred, and refuses every
+other opcode or name.
 
 Source: chromadb/segment/impl/vector/local_persistent_hnsw.py, `PersistentData`; Python's pickletools.
 """

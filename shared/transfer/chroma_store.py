@@ -1,7 +1,8 @@
 """Reads the rows of a Chroma store straight from its files, in slices, with bounded memory.
 
-`embeddings` says which rows there are, `embedding_metadata` holds texts and metadata, `CollectionVectors` finds the vectors. The store must
-be one that nobody writes; see `snapshot.py`. Anything unexpected raises UnknownFormat, and the caller falls back to chromadb itself.
+`embeddings` says which rows there are, `embedding_metadata` holds texts and metadata, `CollectionVectors` finds the
+vectors. The store must be one that nobody writes; see `snapshot.py`. Anything unexpected raises UnknownFormat, and the
+caller falls back to chromadb itself.
 """
 
 import json
@@ -31,7 +32,8 @@ select e.id, e.embedding_id,
   (select d.string_value from embedding_metadata d where d.id = e.id and d.key = 'chroma:document'),
   (select group_concat(pair, ', ') from (
       select json_quote(m.key) || ': ' || {value} pair from embedding_metadata m
-      where m.id = e.id and m.key <> 'chroma:document' and coalesce(m.string_value, m.int_value, m.float_value {boolean}) is not null
+      where m.id = e.id and m.key <> 'chroma:document'
+        and coalesce(m.string_value, m.int_value, m.float_value {boolean}) is not null
       order by length(cast(m.key as blob)), m.key))
 from embeddings e where e.segment_id = ? and {which} order by e.id"""
 
@@ -110,7 +112,8 @@ class ChromaStore:
         new_vectors: dict[bytes, int],
         known_vectors: Callable[[list[bytes]], dict[bytes, bytes]],
     ) -> Rows:
-        """Read rows whose new vectors are in these log records; the others' come from `known_vectors`, else from the files."""
+        """Read rows whose new vectors are in these log records; the others' come from `known_vectors`, else from the
+        files."""
         rows = self._read_metadata(collection, self._keys_of(collection, ids))
         there = [row[1] for row in rows]
         unchanged = [one for one in there if one not in new_vectors]

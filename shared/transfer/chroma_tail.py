@@ -1,8 +1,9 @@
 """What one collection's newest log records did, without looking at anything older.
 
-As long as a collection has not been flushed since the bulk pass, the records after its watermark are all in the log. Replaying only
-these tells for every touched id whether it is there now and, if its vector changed, which record carries the new one. A row whose texts or
-metadata changed, but not its vector, keeps the vector it has at the target: it was verified there.
+As long as a collection has not been flushed since the bulk pass, the records after its watermark are all in the log.
+Replaying only these tells for every touched id whether it is there now and, if its vector changed, which record carries
+the new one. A row whose texts or metadata changed, but not its vector, keeps the vector it has at the target: it was
+verified there.
 """
 
 import sqlite3
@@ -27,7 +28,8 @@ def read_tail(
 ) -> Tail:
     """Replay the records after `since`; `existed` tells which ids were there before them."""
     records = db.execute(
-        "select seq_id, id, operation, vector is not null from embeddings_queue where seq_id > ? and topic = ? order by seq_id",
+        "select seq_id, id, operation, vector is not null from embeddings_queue where seq_id > ? and topic ="
+        " ? order by seq_id",
         (since, collection.topic),
     ).fetchall()
     touched = tuple(dict.fromkeys(one for _, one, _, _ in records))

@@ -1,4 +1,5 @@
-"""Finds the current vector of any row of one collection: in the log if it changed since the last flush, else in the HNSW files."""
+"""Finds the current vector of any row of one collection: in the log if it changed since the last flush, else in the
+HNSW files."""
 
 import sqlite3
 from contextlib import ExitStack

@@ -5,8 +5,8 @@
     stop       the transfer does not start
 
 Source: open_webui/retrieval/vector/utils.py (process_metadata, sanitize_text_for_db: NUL and surrogates are stripped);
-PostgreSQL refuses NUL in text, \\u0000 in jsonb, invalid UTF-8; pgvector refuses NaN and infinity and scores zero vectors NaN;
-to_tsvector refuses more than 1 MB of distinct lexemes, so such a row could not be indexed.
+PostgreSQL refuses NUL in text, \\u0000 in jsonb, invalid UTF-8; pgvector refuses NaN and infinity and scores zero
+vectors NaN; to_tsvector refuses more than 1 MB of distinct lexemes, so such a row could not be indexed.
 """
 
 import re

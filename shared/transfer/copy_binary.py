@@ -1,8 +1,9 @@
 """Packs rows as PostgreSQL's binary COPY wants them, and hashes them as PostgreSQL can hash them again.
 
-The vectors of a slice become one matrix of bytes with numpy (length, dimension and zero padding included); per row there is one
-join of ready pieces. The digest of a set of rows is the sum of 60 bits of md5 a row: independent of order, and additive, so that batches
-can be added up and a changed row exchanged. md5 guards against accidents here, not against an adversary.
+The vectors of a slice become one matrix of bytes with numpy (length, dimension and zero padding included); per row
+there is one join of ready pieces. The digest of a set of rows is the sum of 60 bits of md5 a row: independent of order,
+and additive, so that batches can be added up and a changed row exchanged. md5 guards against accidents here, not
+against an adversary.
 
 Source: PostgreSQL documentation, COPY "Binary Format"; pgvector src/vector.c vector_send, src/halfvec.c halfvec_send.
 """
@@ -83,7 +84,8 @@ def digest_sql(column: VectorColumn, given: str) -> str:
     cut = f"subvector(vector, 1, {given})"
     return (
         f"('x' || substr(md5(textsend(id) || '\\xff'::bytea || substr({column.name}_send({cut}), 5) || '\\xff'::bytea"
-        " || coalesce(textsend(text), '\\xfe'::bytea) || '\\xff'::bytea || coalesce(textsend(vmetadata::text), '\\xfe'::bytea)),"
+        " || coalesce(textsend(text), '\\xfe'::bytea) || '\\xff'::bytea ||"
+        " coalesce(textsend(vmetadata::text), '\\xfe'::bytea)),"
         " 1, 15))::bit(60)::bigint"
     )
 
@@ -100,7 +102,8 @@ def _field(value: bytes) -> bytes:
 
 
 def _vector_block(vectors: NDArray[np.float32], column: VectorColumn) -> tuple[NDArray[np.uint8], int, int]:
-    """Return one row of bytes per vector (field length, dimension, unused, elements), where the elements start, and how long the given ones are."""
+    """Return one row of bytes per vector (field length, dimension, unused, elements), where the elements start, and how
+    long the given ones are."""
     count, given = vectors.shape
     if given > column.dimension:
         raise ValueError(f"vectors of {given} dimensions do not fit {column.sql}")

@@ -1,7 +1,7 @@
 """Connections to the application's database, from the URL that Open WebUI itself is given.
 
-Sessions keep no state between transactions (no session settings, no named prepared statements), so a connection works the same
-through PgBouncer in transaction mode.
+Sessions keep no state between transactions (no session settings, no named prepared statements), so a connection works
+the same through PgBouncer in transaction mode.
 """
 
 import os
@@ -23,7 +23,8 @@ _TRANSIENT_CLASSES = ("08", "53", "57", "40", "55P03", "25006")
 
 
 def vectors_url(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the URL of the database that holds `document_chunk`: PGVECTOR_DB_URL, else DATABASE_URL as Open WebUI does.
+    """Return the URL of the database that holds `document_chunk`: PGVECTOR_DB_URL, else DATABASE_URL as Open WebUI
+    does.
 
     Source: open_webui/config.py, `PGVECTOR_DB_URL = os.environ.get("PGVECTOR_DB_URL", DATABASE_URL)`.
     """
@@ -39,7 +40,8 @@ def application_url(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def conninfo(url: str) -> str:
-    """Turn a URL in one of SQLAlchemy's spellings into one that libpq reads; parameters libpq does not know are dropped."""
+    """Turn a URL in one of SQLAlchemy's spellings into one that libpq reads; parameters libpq does not know are
+    dropped."""
     parts = urlsplit(url)
     dialect = parts.scheme.split("+", 1)[0]
     if dialect not in ("postgres", "postgresql"):

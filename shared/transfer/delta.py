@@ -1,11 +1,12 @@
 """After the stop: only what changed since the bulk pass, so that the time does not grow with what did not.
 
-For every collection the ledger knows a watermark, the last log record that the bulk pass saw. If nothing is newer, the collection is not
-touched. If its newer records are still in the log, only these are replayed. If the HNSW files were written meanwhile, chromadb may have purged
-them: then the rows' own seq_ids tell what was written and the ids what was deleted, which costs a pass over that collection, and is reported.
+For every collection the ledger knows a watermark, the last log record that the bulk pass saw. If nothing is newer, the
+collection is not touched. If its newer records are still in the log, only these are replayed. If the HNSW files were
+written meanwhile, chromadb may have purged them: then the rows' own seq_ids tell what was written and the ids what was
+deleted, which costs a pass over that collection, and is reported.
 
-One transaction a collection deletes the touched rows, copies the current ones, reads them back, and moves the watermark. So a killed delta
-repeats only its last collection.
+One transaction a collection deletes the touched rows, copies the current ones, reads them back, and moves the
+watermark. So a killed delta repeats only its last collection.
 """
 
 import time
@@ -19,7 +20,7 @@ import psycopg
 
 from . import document_chunk, ledger
 from .batches import copy_slices
-from .chroma_catalog import Catalog, Collection, read_catalog
+from .chroma_catalog import Catalog, Collection
 from .chroma_store import ChromaStore
 from .copy_binary import VectorColumn, digest_sql
 from .database import connected
@@ -27,6 +28,7 @@ from .errors import ConfigurationError, PermanentError, VerificationFailed
 from .progress import Progress, silent
 from .selection import Selection, require_movable
 from .snapshot import readable
+from .sources import Source, open_source, with_fallback
 
 _SLICE = 1000
 
@@ -39,6 +41,8 @@ class Changes:
     deleted: int = 0
     collections: int = 0
     by_comparison: int = 0
+    unchanged: int = 0
+    whole_log: bool = False
 
 
 def copy_delta(
@@ -47,38 +51,58 @@ def copy_delta(
     """Bring document_chunk to what the stopped store holds now; return counts and seconds. Safe to run again."""
     started = time.perf_counter()
     chosen = selection or Selection()
-    with connected(url) as connection, readable(store, scratch / "delta", progress=progress) as path:
-        if not ledger.exists(connection) or not (known := ledger.copied_collections(connection, run)):
+    with connected(url) as connection:
+        if not ledger.exists(connection) or not ledger.copied_collections(connection, run):
             raise ConfigurationError(
                 f"there is no bulk pass of run {run}", hint="run copy-vectors without --delta first"
             )
-        catalog = read_catalog(path, since=ledger.log_head(connection, run))
-        collections = chosen.of(catalog)
-        _require_fit(collections, document_chunk.require_table(connection))
-        with ChromaStore(catalog) as source:
-            delta = _Delta(connection, run, source, catalog, document_chunk.require_table(connection))
-            changed = [one for one in collections if one.id not in known or known[one.id].watermark != one.watermark]
-            gone = [one for one in known.values() if one.id not in {c.id for c in collections}]
-            if any(one.id not in known for one in changed):
-                require_movable(catalog, collections, delta.column)
-            for one in gone:
-                delta.drop(one)
-            for at, collection in enumerate(changed):
-                progress("copy changes", at, len(changed), "collections")
-                delta.apply(collection, known.get(collection.id))
-            progress("copy changes", len(changed), len(changed), "collections")
-            ledger.set_log_head(connection, run, catalog.head, keep_first=False)
-    done = delta.changes
+        head = ledger.log_head(connection, run)
+    with readable(store, scratch / "delta", progress=progress) as path:
+        changes, reader = with_fallback(
+            store,
+            path,
+            scratch,
+            lambda catalog: _apply_all(url, run, catalog, chosen.of(catalog), progress),
+            selection=chosen,
+            since=head,
+            progress=progress,
+        )
     return {
         "run": run,
-        "written": done.written,
-        "deleted": done.deleted,
-        "collections_changed": done.collections,
-        "collections_unchanged": len(collections) - len(changed),
-        "collections_compared": done.by_comparison,
-        "whole_log_read": catalog.complete_log,
+        "written": changes.written,
+        "deleted": changes.deleted,
+        "collections_changed": changes.collections,
+        "collections_unchanged": changes.unchanged,
+        "collections_compared": changes.by_comparison,
+        "whole_log_read": changes.whole_log,
+        "reader": reader,
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _apply_all(
+    url: str, run: str, catalog: Catalog, collections: tuple[Collection, ...], progress: Progress
+) -> Changes:
+    with connected(url) as connection, open_source(catalog) as source:
+        column = document_chunk.require_table(connection)
+        known = ledger.copied_collections(connection, run)
+        changed = [one for one in collections if one.id not in known or known[one.id].watermark != one.watermark]
+        _require_fit(collections, column)
+        if any(one.id not in known for one in changed):
+            require_movable(catalog, collections, column)
+        delta = _Delta(connection, run, source, column)
+        there = {one.id for one in collections}
+        for one in known.values():
+            if one.id not in there:
+                delta.drop(one)
+        for at, collection in enumerate(changed):
+            progress("copy changes", at, len(changed), "collections")
+            delta.apply(collection, known.get(collection.id))
+        progress("copy changes", len(changed), len(changed), "collections")
+        ledger.set_log_head(connection, run, catalog.head, keep_first=False)
+    delta.changes.unchanged = len(collections) - len(changed)
+    delta.changes.whole_log = catalog.complete_log
+    return delta.changes
 
 
 def _require_fit(collections: tuple[Collection, ...], column: VectorColumn) -> None:
@@ -90,13 +114,10 @@ def _require_fit(collections: tuple[Collection, ...], column: VectorColumn) -> N
 class _Delta:
     """Applies changes, one collection and one transaction at a time."""
 
-    def __init__(
-        self, connection: "psycopg.Connection", run: str, source: ChromaStore, catalog: Catalog, column: VectorColumn
-    ) -> None:
+    def __init__(self, connection: "psycopg.Connection", run: str, source: Source, column: VectorColumn) -> None:
         self._connection = connection
         self._run = run
         self._source = source
-        self._catalog = catalog
         self.column = column
         self.changes = Changes()
 
@@ -137,7 +158,7 @@ class _Delta:
 
     def _touched(self, collection: Collection, since: int) -> tuple[list[bytes], dict[bytes, int] | None]:
         """Return the ids to look at, and where their new vectors are; None when all vectors have to be read anew."""
-        if since and collection.flushed_to <= since < collection.watermark:
+        if isinstance(self._source, ChromaStore) and since and collection.flushed_to <= since < collection.watermark:
             tail = self._source.tail(collection, since, lambda ids: self._existed(collection, ids))
             return list(tail.touched), tail.vectors
         at_target = set(self._copied_ids(collection))
@@ -180,7 +201,7 @@ class _Delta:
 
     def _exchange(self, collection: Collection, touched: list[bytes], new_vectors: dict[bytes, int] | None) -> None:
         """Replace these rows at the target by what the source has now."""
-        if new_vectors is None:
+        if new_vectors is None or not isinstance(self._source, ChromaStore):
             slices = [
                 self._source.read_ids(collection, touched[at : at + _SLICE]) for at in range(0, len(touched), _SLICE)
             ]
@@ -206,11 +227,13 @@ class _Delta:
         self.changes.deleted += max(0, gone_rows - len(written.ids))
 
     def _vectors(self, collection: Collection, ids: list[bytes]) -> dict[bytes, bytes]:
-        """Return vectors from the target, as the embedding's little-endian float32: they have not changed since they were copied."""
+        """Return vectors from the target, as the embedding's little-endian float32: they have not changed since they
+        were copied."""
         if self.column.half:
             return {}
         rows = self._connection.cursor(binary=True).execute(
-            "select id, vector_send(subvector(vector, 1, %s)) from document_chunk where id = any(%s) and collection_name = %s",
+            "select id, vector_send(subvector(vector, 1, %s)) from document_chunk where id = any(%s) and"
+            " collection_name = %s",
             (collection.dimension, [one.decode("utf-8", "replace") for one in ids], collection.name),
         )
         return {one.encode(): np.frombuffer(sent, ">f4", offset=4).astype("<f4").tobytes() for one, sent in rows}
@@ -229,7 +252,8 @@ class _Delta:
 
     def _read_back(self, collection: Collection, ids: list[str], digest: int) -> None:
         row = self._connection.execute(
-            f"select count(*), coalesce(sum({digest_sql(self.column, str(collection.dimension or 0))}), 0) from document_chunk"
+            f"select count(*), coalesce(sum({digest_sql(self.column, str(collection.dimension or 0))}), 0)"
+            " from document_chunk"
             " where id = any(%s) and collection_name = %s",
             (ids, collection.name),
         ).fetchone()

@@ -1,7 +1,8 @@
 """The table `document_chunk`, exactly as Open WebUI 0.12 makes it, and what is in it.
 
-Open WebUI creates it at start-up as whatever role it connects with and later alters its indexes, so that role must own it; a table owned by an
-administrator stops its start. Indexes other than the primary key are left out here: they are built after the load.
+Open WebUI creates it at start-up as whatever role it connects with and later alters its indexes, so that role must own
+it; a table owned by an administrator stops its start. Indexes other than the primary key are left out here: they are
+built after the load.
 
 Source: open_webui/retrieval/vector/dbs/pgvector.py, `DocumentChunk` and `PgvectorClient.__init__`.
 """
@@ -50,7 +51,8 @@ def read_state(connection: "psycopg.Connection") -> TableState | None:
     if row is None:
         return None
     indexes = connection.execute(
-        "select indexname from pg_indexes where schemaname = current_schema() and tablename = 'document_chunk' order by 1"
+        "select indexname from pg_indexes where schemaname = current_schema() and tablename ="
+        " 'document_chunk' order by 1"
     ).fetchall()
     count = connection.execute("select count(*) from document_chunk").fetchone()
     assert count is not None

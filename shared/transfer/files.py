@@ -1,11 +1,12 @@
 """Copies `uploads/` and `cache/` to a share: resumable, checked by checksum, undone exactly.
 
-The manifest `.scaleout/files.jsonl` on the target says what was copied: one JSON line a file (path, size, mtime_ns of the source, blake2b),
-appended after the file got its final name. A partial file lives under `.scaleout/partial/` only. A rerun skips files whose size and
-mtime are as in the manifest; the delta also removes copies whose source has gone. Nothing that this module did not copy is ever changed or deleted.
+The manifest `.scaleout/files.jsonl` on the target says what was copied: one JSON line a file (path, size, mtime_ns of
+the source, blake2b), appended after the file got its final name. A partial file lives under `.scaleout/partial/` only.
+A rerun skips files whose size and mtime are as in the manifest; the delta also removes copies whose source has gone.
+Nothing that this module did not copy is ever changed or deleted.
 
-The target may be SMB, where ownership and permissions do not hold, so they are not touched, and times are set as well as they can be.
-Links are left out and named: a link on a share would point into whatever pod reads it.
+The target may be SMB, where ownership and permissions do not hold, so they are not touched, and times are set as well
+as they can be. Links are left out and named: a link on a share would point into whatever pod reads it.
 """
 
 import errno
@@ -164,7 +165,8 @@ class Manifest:
 
 
 def _list(source: Path) -> tuple[dict[str, CopiedFile], list[str]]:
-    """Return files and directories by relative path (a directory has the digest ''), and the links and other things left out."""
+    """Return files and directories by relative path (a directory has the digest ''), and the links and other things
+    left out."""
     found: dict[str, CopiedFile] = {}
     left_out: list[str] = []
     for path in _walk(source):

@@ -1,21 +1,23 @@
 """Decides which vector index document_chunk gets, so that searches find what exact search finds. Pure.
 
-Open WebUI filters by collection before it orders by distance. Up to a few thousand rows a collection, PostgreSQL reads the collection through
-the btree and sorts: exact, and faster than any vector index would be. A vector index only helps large collections, and costs recall: on 100,000
-rows ivfflat(100) finds 0.85 of the true neighbours after the load (0.18 when built on the empty table), ivfflat(√n) 0.85–0.96, hnsw 0.93–0.98.
-So the plan keeps exact search until a collection is so large that it would take longer than a person notices, and then takes the index with
-parameters that measure at least 0.99, in Open WebUI's own limits.
+Open WebUI filters by collection before it orders by distance. Up to a few thousand rows a collection, PostgreSQL reads
+the collection through the btree and sorts: exact, and faster than any vector index would be. A vector index only helps
+large collections, and costs recall: on 100,000 rows ivfflat(100) finds 0.85 of the true neighbours after the load (0.18
+when built on the empty table), ivfflat(√n) 0.85–0.96, hnsw 0.93–0.98. So the plan keeps exact search until a collection
+is so large that it would take longer than a person notices, and then takes the index with parameters that measure at
+least 0.99, in Open WebUI's own limits.
 
-Source: measurements in docs/benchmarks.md; open_webui pgvector.py (PGVECTOR_INDEX_METHOD, PGVECTOR_HNSW_M, PGVECTOR_HNSW_EF_CONSTRUCTION,
-PGVECTOR_IVFFLAT_LISTS; an ivfflat index is only made at start once there are 50 × lists rows; start fails when the index found has another
-method than configured).
+Source: measurements in docs/benchmarks.md; open_webui pgvector.py (PGVECTOR_INDEX_METHOD, PGVECTOR_HNSW_M,
+PGVECTOR_HNSW_EF_CONSTRUCTION, PGVECTOR_IVFFLAT_LISTS; an ivfflat index is only made at start once there are 50 × lists
+rows; start fails when the index found has another method than configured).
 """
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# Exact search reads about 0.6 µs a dimension and row, from memory. Source: 512 ms for 50,000 rows × 1536 (docs/benchmarks.md).
+# Exact search reads about 0.6 µs a dimension and row, from memory. Source: 512 ms for 50,000 rows × 1536
+# (docs/benchmarks.md).
 _EXACT_SECONDS_A_VALUE = 6.7e-9
 _PATIENCE_SECONDS = 0.35
 _MAX_INDEXED = {"vector": 2000, "halfvec": 4000}
@@ -75,7 +77,10 @@ def choose_index(
             "none",
             lists=never,
             maintenance_work_mem=memory,
-            reason=f"exact search of the largest collection ({largest_collection:,} rows) takes about {exact_seconds * 1000:.0f} ms; recall 1.0",
+            reason=(
+                f"exact search of the largest collection ({largest_collection:,} rows) takes about"
+                f" {exact_seconds * 1000:.0f} ms; recall 1.0"
+            ),
         )
     element = 4 if column == "vector" else 2
     graph_bytes = rows * (dimension * element + 16 * 2 * 8 * 2)
@@ -85,5 +90,8 @@ def choose_index(
         m=m,
         ef_construction=ef,
         maintenance_work_mem=memory,
-        reason=f"exact search of the largest collection ({largest_collection:,} rows) would take about {exact_seconds:.1f} s",
+        reason=(
+            f"exact search of the largest collection ({largest_collection:,} rows) would take about"
+            f" {exact_seconds:.1f} s"
+        ),
     )

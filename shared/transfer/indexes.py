@@ -1,8 +1,9 @@
 """Builds the indexes of document_chunk after the load, side by side, each in its own session.
 
-Names and definitions are Open WebUI's, so its start finds them and makes no other. An index that existed before the load is stale (an
-ivfflat index built on an empty table finds 0.18 of the neighbours) or of another method (start fails), so a vector index is always made anew.
-A measured recall below the limit takes the vector index away again: exact search is then the plan.
+Names and definitions are Open WebUI's, so its start finds them and makes no other. An index that existed before the
+load is stale (an ivfflat index built on an empty table finds 0.18 of the neighbours) or of another method (start
+fails), so a vector index is always made anew. A measured recall below the limit takes the vector index away again:
+exact search is then the plan.
 """
 
 import threading
@@ -49,7 +50,7 @@ def build_indexes(
     with connected(url, autocommit=True) as connection:
         if VECTOR_INDEX in existing and plan.method == "none":
             connection.execute(f"drop index if exists {VECTOR_INDEX}")
-        connection.execute("analyze document_chunk")
+        connection.execute("vacuum (analyze) document_chunk")  # also lets counts read the index alone
     with connected(url) as connection:
         recall = measure_recall(connection, column, samples) if plan.method != "none" else {}
         lowest = min(recall.values(), default=1.0)
@@ -74,7 +75,8 @@ def build_indexes(
 def _definitions(connection: "psycopg.Connection") -> dict[str, str]:
     return dict(
         connection.execute(
-            "select i.relname, pg_get_indexdef(x.indexrelid) || case when x.indisvalid then '' else ' INVALID' end from pg_index x"
+            "select i.relname, pg_get_indexdef(x.indexrelid) || case when x.indisvalid then '' else '"
+            " INVALID' end from pg_index x"
             " join pg_class i on i.oid = x.indexrelid where x.indrelid = to_regclass('document_chunk')"
         ).fetchall()
     )
@@ -84,7 +86,9 @@ def _statements(plan: IndexPlan, column: VectorColumn, existing: dict[str, str])
     """Return what each session has to do, by index; an index that is right already is left alone."""
     wanted = {
         COLLECTION_INDEX: f"create index {COLLECTION_INDEX} on document_chunk (collection_name)",
-        TEXT_INDEX: f"create index {TEXT_INDEX} on document_chunk using gin (to_tsvector('simple', coalesce(text, '')))",
+        TEXT_INDEX: (
+            f"create index {TEXT_INDEX} on document_chunk using gin (to_tsvector('simple', coalesce(text, '')))"
+        ),
     }
     if plan.method != "none":
         parameters = (
@@ -93,7 +97,8 @@ def _statements(plan: IndexPlan, column: VectorColumn, existing: dict[str, str])
             else f"lists = {plan.lists}"
         )
         wanted[VECTOR_INDEX] = (
-            f"create index {VECTOR_INDEX} on document_chunk using {plan.method} (vector {column.name}_cosine_ops) with ({parameters})"
+            f"create index {VECTOR_INDEX} on document_chunk using {plan.method} (vector"
+            f" {column.name}_cosine_ops) with ({parameters})"
         )
     needed = {}
     for name, create in wanted.items():
@@ -109,7 +114,12 @@ def _run_side_by_side(url: str, statements: dict[str, list[str]], memory: str, p
     seconds: dict[str, float] = {}
     failures: list[TransferError] = []
     threads = [
-        threading.Thread(target=_build, args=(url, name, some, memory, seconds, failures), daemon=True)
+        threading.Thread(
+            target=_build,
+            args=(url, name, some),
+            kwargs={"memory": memory, "seconds": seconds, "failures": failures},
+            daemon=True,
+        )
         for name, some in statements.items()
     ]
     for thread in threads:
@@ -125,7 +135,13 @@ def _run_side_by_side(url: str, statements: dict[str, list[str]], memory: str, p
 
 
 def _build(
-    url: str, name: str, statements: list[str], memory: str, seconds: dict[str, float], failures: list[TransferError]
+    url: str,
+    name: str,
+    statements: list[str],
+    *,
+    memory: str,
+    seconds: dict[str, float],
+    failures: list[TransferError],
 ) -> None:
     started = time.perf_counter()
     try:

@@ -1,4 +1,5 @@
-"""Looks at everything that would be moved, and changes nothing. Works while Open WebUI is serving: it reads a private copy of the store."""
+"""Looks at everything that would be moved, and changes nothing. Works while Open WebUI is serving: it reads a private
+copy of the store."""
 
 import shutil
 from collections import defaultdict
@@ -98,43 +99,43 @@ def inspect(
     return result
 
 
-def _inspect_store(
-    store: Path, scratch: Path, column_dimension: int, selection: Selection, problems: Problems, progress: Progress
-) -> dict[str, Any]:
+def _inspect_store(store: Path, scratch: Path, look: "_Look", problems: Problems, progress: Progress) -> dict[str, Any]:
+    nothing = {"version_hint": None, "collections": [], "rows": 0, "bytes": 0, "log_rows": 0, "fingerprint": None}
     if not is_store(store):
         problems.add(
             "not_a_chroma_store",
             "blocking",
-            f"{store} holds no chroma.sqlite3; stores of chromadb before 0.4 (DuckDB) must be upgraded by Open WebUI first",
+            f"{store} holds no chroma.sqlite3; stores of chromadb before 0.4 (DuckDB) must be upgraded by"
+            " Open WebUI first",
             policy=STOP,
         )
-        return {"version_hint": None, "collections": [], "rows": 0, "bytes": 0, "log_rows": 0, "fingerprint": None}
+        return nothing
     own = scratch / "inspect"
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True, exist_ok=True)
     try:
         copy, fingerprint = private_copy(store, own, progress=progress)
-        catalog, note = read_catalog_or_fall_back(copy)
-        if note:
-            problems.add("read_by_chromadb", "note", note, policy="chromadb itself reads a private copy")
-        _look_at_collections(catalog, column_dimension, selection, problems)
-        _look_at_rows(catalog, selection, problems, progress)
-        return _describe(catalog, fingerprint, sum(size for size, _ in file_states(store).values()))
-    except UnknownFormat as error:
+        size = sum(size for size, _ in file_states(copy).values())
+
+        def describe(catalog: Catalog) -> dict[str, Any]:
+            found = Problems()
+            look.at_collections(catalog, found)
+            look.at_rows(catalog, found, progress)
+            problems.extend(found)
+            return _describe(catalog, look, fingerprint, size)
+
+        described, reader = with_fallback(store, copy, own, describe, selection=look.selection, progress=progress)
+        if reader != "files":
+            problems.add("read_by_chromadb", "note", f"read by {reader}", policy="chromadb reads a private copy")
+        return described
+    except (UnknownFormat, PermanentError) as error:
         problems.add("not_a_chroma_store", "blocking", error.message, policy=STOP)
-        return {
-            "version_hint": None,
-            "collections": [],
-            "rows": 0,
-            "bytes": sum(size for size, _ in file_states(store).values()),
-            "log_rows": 0,
-            "fingerprint": store_fingerprint(store),
-        }
+        return {**nothing, "fingerprint": store_fingerprint(store)}
     finally:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _describe(catalog: Catalog, fingerprint: str, size: int) -> dict[str, Any]:
+def _describe(catalog: Catalog, look: "_Look", fingerprint: str, size: int) -> dict[str, Any]:
     return {
         "version_hint": catalog.version_hint,
         "collections": [
@@ -180,7 +181,8 @@ def _look_at_collections(catalog: Catalog, column_dimension: int, selection: Sel
         problems.add(
             "vector_too_long",
             "blocking",
-            f"{len(long)} collections have embeddings longer than {column_dimension} dimensions, Open WebUI would cut them: {named}",
+            f"{len(long)} collections have embeddings longer than {column_dimension} dimensions, Open WebUI"
+            f" would cut them: {named}",
             ids=[one.name for one in long],
             count=len(long),
             policy=STOP,
@@ -200,7 +202,8 @@ def _look_at_collections(catalog: Catalog, column_dimension: int, selection: Sel
         problems.add(
             "metadata_lag",
             "warning" if can_fall_back() else "blocking",
-            f"texts and metadata of {len(lagging)} collections are behind the log: {', '.join(one.name for one in lagging[:20])}",
+            f"texts and metadata of {len(lagging)} collections are behind the log:"
+            f" {', '.join(one.name for one in lagging[:20])}",
             ids=[one.name for one in lagging],
             count=sum(one.metadata_lag for one in lagging),
             policy="chromadb itself reads a private copy" if can_fall_back() else STOP,
@@ -210,7 +213,8 @@ def _look_at_collections(catalog: Catalog, column_dimension: int, selection: Sel
         problems.add(
             "other_distance",
             "note",
-            f"{len(other)} collections were searched by l2 or ip; with PGVector Open WebUI always searches by cosine distance",
+            f"{len(other)} collections were searched by l2 or ip; with PGVector Open WebUI always searches by"
+            " cosine distance",
             ids=other,
             count=len(other),
             policy="vectors are copied as they are",
@@ -266,7 +270,8 @@ def _inspect_files(data: Path) -> dict[str, Any]:
 
 
 def embedding_models(data: Path) -> list[str]:
-    """Return the embedding models in the cache. Source: open_webui/env.py, SENTENCE_TRANSFORMERS_HOME = cache/embedding/models."""
+    """Return the embedding models in the cache. Source: open_webui/env.py, SENTENCE_TRANSFORMERS_HOME =
+    cache/embedding/models."""
     folder = data / "cache" / "embedding" / "models"
     return (
         sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -291,7 +296,8 @@ def _inspect_database(chroma: dict[str, Any], problems: Problems) -> dict[str, A
         problems.add(
             "rows_before",
             "warning",
-            f"document_chunk already holds {state.rows:,} rows; they are kept, and rows with the same id are not copied",
+            f"document_chunk already holds {state.rows:,} rows; they are kept, and rows with the same id are"
+            " not copied",
             count=state.rows,
             policy="keep_out",
         )
@@ -299,7 +305,8 @@ def _inspect_database(chroma: dict[str, Any], problems: Problems) -> dict[str, A
         problems.add(
             "orphan",
             "note",
-            f"{len(orphans)} collections belong to no file, knowledge or user of the application; they are copied as they are",
+            f"{len(orphans)} collections belong to no file, knowledge or user of the application; they are"
+            " copied as they are",
             ids=orphans,
             count=len(orphans),
             policy="copied",

@@ -1,7 +1,9 @@
-"""The text that PostgreSQL gives a jsonb value: keys by length then bytes, `", "` and `": "`, numbers as numeric prints them.
+"""The text that PostgreSQL gives a jsonb value: keys by length then bytes, `", "` and `": "`, numbers as numeric prints
+them.
 
 Metadata is brought into this form before it is sent, so that source and target hash to the same digest.
-Source: src/backend/utils/adt/{jsonb,jsonb_util,json}.c (JsonbToCString, lengthCompareJsonbString, escape_json), numeric_out.
+Source: src/backend/utils/adt/{jsonb,jsonb_util,json}.c (JsonbToCString, lengthCompareJsonbString, escape_json),
+numeric_out.
 """
 
 import json
@@ -13,7 +15,8 @@ _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def number(value: float | int) -> str:
-    """Return a finite number as numeric prints it (no exponent, no negative zero); anything else is null, as JSON has no NaN."""
+    """Return a finite number as numeric prints it (no exponent, no negative zero); anything else is null, as JSON has
+    no NaN."""
     if isinstance(value, int):
         return str(value)
     if not math.isfinite(value):

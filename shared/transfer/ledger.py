@@ -1,13 +1,14 @@
 """What was copied, written in the same transaction as the rows themselves.
 
-The ledger lives in the schema `scaleout` of the database that holds `document_chunk`. An administrator creates it (`SCHEMA_SQL`,
-`grant_sql`); the application's role only writes rows. One `batch` row stands for every transaction that changed
-`document_chunk`: which ids it wrote, and by how much it moved the collection's row count and digest. So at any moment, also
-after kill -9, for every collection of a run
+The ledger lives in the schema `scaleout` of the database that holds `document_chunk`. An administrator creates it
+(`SCHEMA_SQL`, `grant_sql`); the application's role only writes rows. One `batch` row stands for every transaction that
+changed `document_chunk`: which ids it wrote, and by how much it moved the collection's row count and digest. So at any
+moment, also after kill -9, for every collection of a run
 
     sum(batch.rows), sum(batch.digest)  ==  count(*), sum(digest) over its rows in document_chunk
 
-and that equality is what verification checks. `kind` is `before` (rows that were there before the run), `bulk`, `delta` or `repair`.
+and that equality is what verification checks. `kind` is `before` (rows that were there before the run), `bulk`, `delta`
+or `repair`.
 """
 
 import json
@@ -30,7 +31,8 @@ create table if not exists scaleout.run (
     started_at timestamptz not null default now(),
     created_table boolean not null default false,
     log_head jsonb,
-    verified_at timestamptz
+    verified_at timestamptz,
+    verified_batch bigint
 );
 create table if not exists scaleout.collection (
     run text not null references scaleout.run on delete cascade,
@@ -108,7 +110,10 @@ def require(connection: "psycopg.Connection") -> None:
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(
             "the schema scaleout (the ledger) is missing and this role may not create it",
-            hint="as the server's administrator run shared.transfer.ledger.SCHEMA_SQL and grant_sql(<the application's role>)",
+            hint=(
+                "as the server's administrator run shared.transfer.ledger.SCHEMA_SQL and grant_sql(<the"
+                " application's role>)"
+            ),
         ) from error
 
 
@@ -128,7 +133,8 @@ def log_head(connection: "psycopg.Connection", run: str) -> LogHead | None:
 
 
 def set_log_head(connection: "psycopg.Connection", run: str, head: LogHead | None, *, keep_first: bool) -> None:
-    """Note where the log stands; a bulk pass that is resumed keeps the first note, so that the delta covers everything since."""
+    """Note where the log stands; a bulk pass that is resumed keeps the first note, so that the delta covers everything
+    since."""
     value = json.dumps(asdict(head)) if head else None
     chosen = "coalesce(log_head, %s::jsonb)" if keep_first else "%s::jsonb"
     connection.execute(f"update scaleout.run set log_head = {chosen} where id = %s", (value, run))
@@ -139,7 +145,8 @@ def add_collections(connection: "psycopg.Connection", run: str, collections: Ite
     rows = [(run, c.id, c.name, c.dimension, c.watermark) for c in collections]
     with connection.cursor() as cursor:
         cursor.executemany(
-            "insert into scaleout.collection (run, id, name, dimension, watermark) values (%s, %s, %s, %s, %s) on conflict do nothing",
+            "insert into scaleout.collection (run, id, name, dimension, watermark) values (%s, %s, %s, %s,"
+            " %s) on conflict do nothing",
             rows,
         )
 
@@ -179,7 +186,8 @@ def add_batch(connection: "psycopg.Connection", run: str, batch: Batch) -> None:
 def finished_ranges(connection: "psycopg.Connection", run: str, collection: str) -> list[tuple[int, int]]:
     """Return the key ranges of the bulk pass that are committed."""
     return connection.execute(
-        "select first_key, last_key from scaleout.batch where run = %s and collection = %s and kind = 'bulk' order by 1",
+        "select first_key, last_key from scaleout.batch where run = %s and collection = %s and kind = 'bulk'"
+        " order by 1",
         (run, collection),
     ).fetchall()
 
@@ -209,7 +217,8 @@ def summary(connection: "psycopg.Connection", run: str) -> Summary:
     ).fetchone()
     findings = connection.execute(
         "select distinct c.name, f ->> 'id', f ->> 'code' from scaleout.batch b join scaleout.collection c"
-        " on c.run = b.run and c.id = b.collection, jsonb_array_elements(b.left_out) f where b.run = %s order by 1, 2, 3",
+        " on c.run = b.run and c.id = b.collection, jsonb_array_elements(b.left_out) f where b.run = %s"
+        " order by 1, 2, 3",
         (run,),
     ).fetchall()
     assert row is not None
@@ -222,3 +231,23 @@ def own_ids(connection: "psycopg.Connection", run: str, ids: Iterable[str]) -> s
         "select one from scaleout.batch b, unnest(b.ids) one where b.run = %s and one = any(%s)", (run, list(ids))
     )
     return {one for (one,) in rows}
+
+
+def set_verified(connection: "psycopg.Connection", run: str) -> None:
+    """Note that everything up to the newest batch has been compared."""
+    connection.execute(
+        "update scaleout.run set verified_at = now(),"
+        " verified_batch = (select max(number) from scaleout.batch where run = %s) where id = %s",
+        (run, run),
+    )
+
+
+def unverified(connection: "psycopg.Connection", run: str) -> set[str]:
+    """Return the names of collections that changed since the last verification (all, if there was none)."""
+    rows = connection.execute(
+        "select distinct coalesce(c.name, b.collection) from scaleout.batch b join scaleout.run r on r.id = b.run"
+        " left join scaleout.collection c on c.run = b.run and c.id = b.collection"
+        " where b.run = %s and b.number > coalesce(r.verified_batch, 0)",
+        (run,),
+    )
+    return {name for (name,) in rows}

@@ -1,8 +1,9 @@
 """The bulk pass: every row of a private copy of the store into `document_chunk`, by several processes.
 
-Work is cut into pieces of one collection, taken by whichever worker is free. A worker commits batches of a few thousand rows; the ledger row of
-a batch is in the same transaction, so a killed run has whole batches and nothing else, and a rerun reads the ledger and copies the rest. What
-changed in the store between two runs is the delta's affair: the ledger keeps the first watermark.
+Work is cut into pieces of one collection, taken by whichever worker is free. A worker commits batches of a few thousand
+rows; the ledger row of a batch is in the same transaction, so a killed run has whole batches and nothing else, and a
+rerun reads the ledger and copies the rest. What changed in the store between two runs is the delta's affair: the ledger
+keeps the first watermark.
 """
 
 import ctypes
@@ -31,7 +32,7 @@ from .errors import TransferError, TransientError
 from .progress import Progress, silent
 from .selection import Selection, require_movable
 from .snapshot import private_copy
-from .sources import Source, open_source, read_catalog_or_fall_back
+from .sources import Source, open_source, with_fallback
 
 BATCH_ROWS = 5000
 PIECE_ROWS = 50_000
@@ -70,31 +71,35 @@ def copy_vectors(
 ) -> dict[str, Any]:
     """Copy what is not copied yet; return counts, findings and seconds. Safe to run again after any failure."""
     started = time.perf_counter()
+    chosen = selection or Selection()
     copy, fingerprint = private_copy(store, scratch, progress=progress)
-    catalog, note = read_catalog_or_fall_back(copy)
-    collections = (selection or Selection()).of(catalog)
-    with connected(url) as connection:
-        column = document_chunk.require_table(connection)
-        require_movable(catalog, collections, column)
-        ledger.require(connection)
-        careful = _start(connection, run, catalog, collections, column)
-        connection.commit()
-        load = Load(url, run, catalog, column, careful, rows_per_second / workers if rows_per_second else 0)
-        pieces = remaining_pieces(connection, run, catalog, collections)
-    copied = _run_workers(load, pieces, workers, progress)
+
+    def load(catalog: Catalog) -> tuple[int, int, int]:
+        collections = chosen.of(catalog)
+        with connected(url) as connection:
+            column = document_chunk.require_table(connection)
+            require_movable(catalog, collections, column)
+            ledger.require(connection)
+            careful = _start(connection, run, catalog, collections, column) or catalog.reader != "files"
+            connection.commit()
+            pieces = remaining_pieces(connection, run, catalog, collections)
+        limit = rows_per_second / workers if rows_per_second else 0
+        copied = _run_workers(Load(url, run, catalog, column, careful, limit), pieces, workers, progress)
+        return copied, len(collections), len(catalog.collections)
+
+    (copied, moved, listed), reader = with_fallback(store, copy, scratch, load, selection=chosen, progress=progress)
     with connected(url) as connection:
         summary = ledger.summary(connection, run)
-    seconds = time.perf_counter() - started
     return {
         "run": run,
         "rows": summary.rows,
         "copied_now": copied,
-        "collections": len(collections),
-        "left_out_collections": len(catalog.collections) - len(collections),
+        "collections": moved,
+        "left_out_collections": listed - moved,
         "findings": list(summary.findings),
         "fingerprint": fingerprint,
-        "reader": note or "files",
-        "seconds": round(seconds, 3),
+        "reader": reader,
+        "seconds": round(time.perf_counter() - started, 3),
     }
 
 
@@ -105,7 +110,8 @@ def _start(
     collections: Sequence[Collection],
     column: VectorColumn,
 ) -> bool:
-    """Record the run, its collections and what was in the table before; return whether foreign rows have to be minded."""
+    """Record the run, its collections and what was in the table before; return whether foreign rows have to be
+    minded."""
     ledger.start_run(connection, run)
     known = ledger.copied_collections(connection, run)
     if not known:
@@ -136,33 +142,55 @@ def remaining_pieces(
     return sorted(pieces, key=lambda piece: -len(piece.keys))
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the workers share: the pieces, how many are taken, how many rows are done, and whose children they are."""
+
+    pieces: list[Piece]
+    taken: Any
+    done: Any
+    parent: int
+
+    def next_piece(self) -> Piece | None:
+        """Take the next piece, None when there is none left."""
+        with self.taken.get_lock():
+            at = self.taken.value
+            self.taken.value += 1
+        return self.pieces[at] if at < len(self.pieces) else None
+
+    def add_rows(self, count: int) -> None:
+        """Count rows that are committed."""
+        with self.done.get_lock():
+            self.done.value += count
+
+
 def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progress) -> int:
     total = sum(len(piece.keys) for piece in pieces)
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    taken, done = context.Value("q", 0), context.Value("q", 0)
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    shared = _Shared(pieces, context.Value("q", 0), context.Value("q", 0), os.getpid())
     children: dict[Pipe, multiprocessing.process.BaseProcess] = {}
     try:
         for _ in range(min(workers, len(pieces)) if pieces else 0):
             receiving, sending = context.Pipe(duplex=False)
-            child = context.Process(target=_worker, args=(load, pieces, taken, done, sending, os.getpid()), daemon=True)
+            child = context.Process(target=_worker, args=(load, shared, sending), daemon=True)
             child.start()
             sending.close()
             children[receiving] = child
-        _wait_for(children, done, total, progress)
+        _wait_for(children, shared, total, progress)
     finally:
         for child in children.values():
             child.kill()
             child.join()
-    return int(done.value)
+    return int(shared.done.value)
 
 
 def _wait_for(
-    children: dict[Pipe, multiprocessing.process.BaseProcess], done: Any, total: int, progress: Progress
+    children: dict[Pipe, multiprocessing.process.BaseProcess], shared: _Shared, total: int, progress: Progress
 ) -> None:
     """Report until every worker has said that it is finished; raise what the first failing one says."""
     running = set(children)
     while running:
-        progress("copy vectors", done.value, total, "rows")
+        progress("copy vectors", shared.done.value, total, "rows")
         for pipe in wait(list(running), timeout=0.25):
             assert isinstance(pipe, Pipe)
             running.discard(pipe)
@@ -176,18 +204,18 @@ def _wait_for(
                 ) from None
             if failure is not None:
                 raise failure
-    progress("copy vectors", done.value, total, "rows")
+    progress("copy vectors", shared.done.value, total, "rows")
 
 
-def _worker(load: Load, pieces: list[Piece], taken: Any, done: Any, report: Pipe, parent: int) -> None:
+def _worker(load: Load, shared: _Shared, report: Pipe) -> None:
     """Take pieces until none is left. Runs in its own process; its only words to the parent are None or one error."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent()
     failure: TransferError | None = None
     try:
         with translated(), open_source(load.catalog) as source, connected(load.url) as connection:
-            while (piece := _next(pieces, taken)) is not None:
-                _copy_piece(load, source, connection, piece, done, parent)
+            while (piece := shared.next_piece()) is not None:
+                _copy_piece(load, shared, source, connection, piece)
     except TransferError as error:
         failure = error
     except Exception as error:  # a bug: it has to reach the parent's one error line too
@@ -196,25 +224,15 @@ def _worker(load: Load, pieces: list[Piece], taken: Any, done: Any, report: Pipe
     report.close()
 
 
-def _next(pieces: list[Piece], taken: Any) -> Piece | None:
-    with taken.get_lock():
-        at = taken.value
-        taken.value += 1
-    return pieces[at] if at < len(pieces) else None
-
-
-def _copy_piece(
-    load: Load, source: Source, connection: "psycopg.Connection", piece: Piece, done: Any, parent: int
-) -> None:
+def _copy_piece(load: Load, shared: _Shared, source: Source, connection: "psycopg.Connection", piece: Piece) -> None:
     writer = BatchWriter(connection, load.run, load.column, careful=load.careful)
     for at in range(0, len(piece.keys), BATCH_ROWS):
-        if os.getppid() != parent:
+        if os.getppid() != shared.parent:
             raise SystemExit(1)  # the parent was killed: a rerun may already be copying
         started = time.monotonic()
         keys = piece.keys[at : at + BATCH_ROWS]
         writer.copy(source, piece.collection, keys)
-        with done.get_lock():
-            done.value += len(keys)
+        shared.add_rows(len(keys))
         if load.rows_per_second:
             time.sleep(max(0.0, len(keys) / load.rows_per_second - (time.monotonic() - started)))
 

@@ -1,7 +1,8 @@
 """The mover: one command per step of a transfer, for a Kubernetes Job, an exec, or a terminal.
 
-Every command prints JSON lines on stdout and nothing else (see `progress`), and exits 0 or 1; bad usage exits 2. SIGTERM ends it at once with 143:
-every command can be run again and goes on where it stood. `docs/transfer.md` has the table.
+Every command prints JSON lines on stdout and nothing else (see `progress`), and exits 0 or 1; bad usage exits 2.
+SIGTERM ends it at once with 143: every command can be run again and goes on where it stood. `docs/transfer.md` has the
+table.
 """
 
 import argparse
@@ -86,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
     )
     one = add("verify-vectors", _verify_vectors, "compare counts, digests and searches", data, scratch, run, selection)
     one.add_argument("--full", action="store_true", help="also compare every row, read back")
+    one.add_argument(
+        "--incremental", action="store_true", help="digests only of what changed since the last verification"
+    )
     one.add_argument("--repair", action="store_true", help="copy rows that differ again")
     one.add_argument("--samples", type=int, default=20, help="sampled queries (20)")
     one = add("build-indexes", _build_indexes, "build the indexes side by side and measure the recall")
@@ -217,6 +221,7 @@ def _verify_vectors(options: argparse.Namespace, lines: JsonLines) -> dict[str, 
         run=options.run,
         selection=_selection(options),
         full=options.full,
+        incremental=options.incremental,
         repair=options.repair,
         samples=options.samples,
         progress=lines,

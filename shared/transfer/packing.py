@@ -1,7 +1,7 @@
 """Packs this package as a zipapp, `mover.pyz`, that runs with nothing but Python, numpy and psycopg.
 
-The same sources give the same bytes, so a ConfigMap made from it only changes when the code does. The whole of it goes into the ConfigMap's
-`binaryData` (at most 1 MiB), or, as `bootstrap()`, to a `python3 -c` that reads it from stdin.
+The same sources give the same bytes, so a ConfigMap made from it only changes when the code does. The whole of it goes
+into the ConfigMap's `binaryData` (at most 1 MiB), or, as `bootstrap()`, to a `python3 -c` that reads it from stdin.
 """
 
 import io

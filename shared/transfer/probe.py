@@ -14,7 +14,8 @@ from .top_k import search
 
 
 def probe(data: Path, samples: int) -> dict[str, Any]:
-    """Return digests of the uploads' listing and of the nearest neighbours of sampled chunks. The same samples on every replica."""
+    """Return digests of the uploads' listing and of the nearest neighbours of sampled chunks. The same samples on every
+    replica."""
     files, digest = _listing(data / "uploads")
     with connected(vectors_url()) as connection:
         column = document_chunk.require_table(connection)

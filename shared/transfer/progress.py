@@ -1,7 +1,7 @@
 """What the mover says while it works: JSON lines on stdout, nothing else.
 
-Progress is `{"step", "done", "total", "unit"}`, at most one line per half second and step; the last line of a command is either
-`{"result": {…}}` or `{"error": {"message", "hint", "kind"}}`.
+Progress is `{"step", "done", "total", "unit"}`, at most one line per half second and step; the last line of a command
+is either `{"result": {…}}` or `{"error": {"message", "hint", "kind"}}`.
 """
 
 import json

@@ -10,7 +10,8 @@ from .top_k import K, search
 def measure_recall(connection: "psycopg.Connection", column: VectorColumn, samples: int) -> dict[str, float]:
     """Return recall@10 by collection, for stored vectors sampled from the largest and some of the smaller collections.
 
-    The index is asked as Open WebUI asks it: relaxed iterative scans. Source: PGVECTOR_ITERATIVE_SCAN, default relaxed_order.
+    The index is asked as Open WebUI asks it: relaxed iterative scans. Source: PGVECTOR_ITERATIVE_SCAN, default
+    relaxed_order.
     """
     collections = connection.execute(
         "select collection_name from document_chunk group by 1 having count(*) >= %s order by count(*) desc", (K,)

@@ -1,7 +1,8 @@
 """Undoes a copy: deletes exactly the rows that the run has written, batch by batch, with the ledger.
 
-A row goes together with its ledger entry, so a killed undo goes on where it stood. Rows that were there before, and rows that Open WebUI wrote
-since, have ids the ledger does not know, and stay. The table is dropped when this run created it and nothing is left in it.
+A row goes together with its ledger entry, so a killed undo goes on where it stood. Rows that were there before, and
+rows that Open WebUI wrote since, have ids the ledger does not know, and stay. The table is dropped when this run
+created it and nothing is left in it.
 """
 
 from typing import Any
@@ -25,7 +26,8 @@ def remove_vectors(url: str, *, run: str, progress: Progress = silent) -> dict[s
         while True:
             progress("remove vectors", deleted, total, "rows")
             batch = connection.execute(
-                "delete from scaleout.batch where number = (select min(number) from scaleout.batch where run = %s) returning ids",
+                "delete from scaleout.batch where number = (select min(number) from scaleout.batch where run"
+                " = %s) returning ids",
                 (run,),
             ).fetchone()
             if batch is None:
@@ -39,7 +41,7 @@ def remove_vectors(url: str, *, run: str, progress: Progress = silent) -> dict[s
 
 
 def _drop_table(connection: Any, run: str) -> bool:
-    row = connection.execute("select created_table from scaleout.run where id = %s", (run,)).fetchone()
+    row = connection.execute("select bool_or(created_table) from scaleout.run").fetchone()
     there = connection.execute("select to_regclass('document_chunk') is not null").fetchone()
     if not (row and row[0] and there and there[0]):
         return False

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 class Rows:
     """Rows of one collection, in the order of their keys.
 
-    `keys` are `embeddings.id`, `vectors` is (n, dimension) float32, `texts` and `ids` are UTF-8, `metadatas` are in exactly the
-    text form that PostgreSQL gives a jsonb value, so they can be sent and hashed as they are; None where there is none.
-    `without_vector` are ids that the store lists but has no usable vector for; they are in no other field.
+    `keys` are `embeddings.id`, `vectors` is (n, dimension) float32, `texts` and `ids` are UTF-8, `metadatas` are in
+    exactly the text form that PostgreSQL gives a jsonb value, so they can be sent and hashed as they are; None where
+    there is none. `without_vector` are ids that the store lists but has no usable vector for; they are in no other
+    field.
     """
 
     keys: NDArray[np.int64]

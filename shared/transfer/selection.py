@@ -1,6 +1,8 @@
 """Which collections are moved, and what forbids the move before it starts."""
 
+import json
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 
 from .chroma_catalog import DEFAULT_DATABASE, DEFAULT_TENANT, Catalog, Collection, open_database
@@ -38,22 +40,22 @@ class DuplicateId:
 
 
 def duplicate_ids(catalog: Catalog, collections: tuple[Collection, ...]) -> tuple[int, list[DuplicateId]]:
-    """Return how many ids are in more than one of these collections, and the first twenty of them."""
+    """Return how many ids are in more than one of these collections, and the first twenty of them.
+
+    A store that only chromadb can read is not asked: there the primary key of document_chunk decides.
+    """
     names = {collection.metadata_segment: collection.name for collection in collections}
-    db = open_database(catalog.path)
-    try:
+    if catalog.reader != "files" or not names:
+        return 0, []
+    with closing(open_database(catalog.path)) as db:
         db.execute("pragma temp_store = memory")
-        marks = ",".join("?" * len(names))
-        twice = f"select embedding_id from embeddings where segment_id in ({marks}) group by 1 having count(*) > 1"
-        count = db.execute(f"select count(*) from ({twice})", tuple(names)).fetchone()[0]
-        return count, [_where(db, one, names) for (one,) in db.execute(f"{twice} order by 1 limit 20", tuple(names))]
-    finally:
-        db.close()
-
-
-def _where(db: sqlite3.Connection, one: bytes, names: dict[str, str]) -> DuplicateId:
-    segments = db.execute("select segment_id from embeddings where embedding_id = ?", (one.decode(),))
-    return DuplicateId(one.decode(), tuple(sorted(names[s.decode()] for (s,) in segments if s.decode() in names)))
+        segments = json.dumps(list(names))
+        twice = (
+            "select embedding_id from embeddings where segment_id in (select value from json_each(?))"
+            " group by 1 having count(*) > 1"
+        )
+        count = db.execute(f"select count(*) from ({twice})", (segments,)).fetchone()[0]
+        return count, [_where(db, one, names) for (one,) in db.execute(f"{twice} order by 1 limit 20", (segments,))]
 
 
 def require_movable(catalog: Catalog, collections: tuple[Collection, ...], column: VectorColumn) -> None:

@@ -1,11 +1,12 @@
 """A consistent private copy of a store that is being written, and the right to read a stopped one in place.
 
-The live store is only ever read with plain reads: no SQLite connection, no lock, nothing that could make the server wait or recover
-a journal. Consistency comes from fingerprints: names, sizes and modification times of all files before and after must be
-the same, no journal may be open, and a change must lie long enough back for the file system's clock to tell two writes apart. Files that changed
-meanwhile are copied again, until one pass sees nothing move.
+The live store is only ever read with plain reads: no SQLite connection, no lock, nothing that could make the server
+wait or recover a journal. Consistency comes from fingerprints: names, sizes and modification times of all files before
+and after must be the same, no journal may be open, and a change must lie long enough back for the file system's clock
+to tell two writes apart. Files that changed meanwhile are copied again, until one pass sees nothing move.
 
-Why a rerun is safe: a finished copy carries a marker with the fingerprint; an unfinished one is completed, file by file.
+Why a rerun is safe: a finished copy carries a marker with the fingerprint; an unfinished one is completed, file by
+file.
 """
 
 import hashlib

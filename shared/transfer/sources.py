@@ -1,23 +1,34 @@
 """Where rows come from: the files themselves, or chromadb on a private copy when the files are not understood."""
 
 import importlib.util
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .chroma_catalog import Catalog, Collection, read_catalog
+from .chroma_catalog import Catalog, Collection, LogHead, read_catalog
+from .chroma_client import ClientStore, read_catalog_by_client
 from .chroma_store import ChromaStore
+from .errors import UnknownFormat
+from .progress import Progress, silent
 from .rows import Rows
+from .selection import Selection
+from .snapshot import private_copy
+
+Result = TypeVar("Result")
 
 
 class Source(Protocol):
-    """Rows of collections, by keys."""
+    """Rows of collections, by keys or by ids."""
 
     def keys(self, collection: Collection) -> NDArray[np.int64]:
         """Return the keys of a collection's rows, ascending."""
+
+    def ids(self, collection: Collection) -> Iterator[bytes]:
+        """Yield the ids of a collection's rows."""
 
     def read(self, collection: Collection, keys: NDArray[np.int64]) -> Rows:
         """Read the rows with these keys."""
@@ -25,17 +36,50 @@ class Source(Protocol):
     def read_ids(self, collection: Collection, ids: list[bytes]) -> Rows:
         """Read the rows with these ids that exist."""
 
+    def written_since(self, collection: Collection, since: int) -> list[bytes]:
+        """Return the ids of rows that may have been written after this watermark."""
 
-def open_source(catalog: Catalog) -> AbstractContextManager[Source]:
+
+@contextmanager
+def open_source(catalog: Catalog) -> Iterator[Source]:
     """Open the rows of a catalogue."""
-    return ChromaStore(catalog)
-
-
-def read_catalog_or_fall_back(path: Path) -> tuple[Catalog, str]:
-    """Read a private copy's catalogue; the note is empty unless chromadb itself had to be asked."""
-    return read_catalog(path), ""
+    if catalog.reader == "chromadb":
+        with ClientStore(catalog) as client:
+            yield client
+    else:
+        with ChromaStore(catalog) as store:
+            yield store
 
 
 def can_fall_back() -> bool:
     """Tell whether chromadb can be imported here."""
     return importlib.util.find_spec("chromadb") is not None
+
+
+def with_fallback(
+    store: Path,
+    path: Path,
+    scratch: Path,
+    use: Callable[[Catalog], Result],
+    *,
+    selection: Selection,
+    since: LogHead | None = None,
+    progress: Progress = silent,
+) -> tuple[Result, str]:
+    """Call `use` with the catalogue of `path`; if the files are not understood, again with chromadb's, of a private copy.
+
+    Return what `use` returned and how the store was read: `files`, or `chromadb` and why. `use` must be safe to repeat.
+    """
+    try:
+        catalog = read_catalog(path, since=since)
+        if lagging := [one.name for one in selection.of(catalog) if one.metadata_lag]:
+            raise UnknownFormat(f"texts and metadata are behind the log in {', '.join(lagging[:5])}")
+        return use(catalog), "files"
+    except UnknownFormat as error:
+        if not can_fall_back():
+            raise UnknownFormat(
+                error.message, hint="chromadb is not installed here; run this where it is, as in Open WebUI's image"
+            ) from error
+        copy, fingerprint = private_copy(store, scratch / "chromadb", progress=progress)
+        catalog = read_catalog_by_client(copy, fingerprint, selection.tenant, selection.database)
+        return use(catalog), f"chromadb, because {error.message}"

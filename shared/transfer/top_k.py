@@ -23,12 +23,15 @@ def check_top_k(
     source: Source,
     collections: tuple[Collection, ...],
     column: VectorColumn,
+    *,
     samples: int,
     progress: Progress = silent,
 ) -> int:
-    """Compare the top ten of sampled stored vectors; return how many. Raises VerificationFailed with the collection and the query's id.
+    """Compare the top ten of sampled stored vectors; return how many. Raises VerificationFailed with the collection and
+    the query's id.
 
-    Only collections of at most 5,000 rows are asked, so that the source's side stays small; the largest of these come first.
+    Only collections of at most 5,000 rows are asked, so that the source's side stays small; the largest of these come
+    first.
     """
     fitting = sorted(
         (one for one in collections if 0 < one.rows <= _ROWS_A_COLLECTION and one.dimension), key=lambda one: -one.rows
@@ -97,7 +100,8 @@ def search(
     exact: bool,
     k: int = K,
 ) -> list[tuple[str, float]]:
-    """Search as Open WebUI does; `exact` keeps the vector index out. Source: open_webui pgvector.py, PgvectorClient.search."""
+    """Search as Open WebUI does; `exact` keeps the vector index out. Source: open_webui pgvector.py,
+    PgvectorClient.search."""
     padded = np.zeros(column.dimension, np.float32)
     padded[: len(query)] = query
     literal = "[" + ",".join(map(repr, padded.tolist())) + "]"
@@ -105,7 +109,8 @@ def search(
         if exact:
             connection.execute("set local enable_indexscan = off")
         found: list[Any] = connection.execute(
-            f"select id, vector <=> %s::{column.sql} as distance from document_chunk where collection_name = %s order by distance limit %s",
+            f"select id, vector <=> %s::{column.sql} as distance from document_chunk where collection_name ="
+            " %s order by distance limit %s",
             (literal, collection, k),
         ).fetchall()
     return [(one, float(distance)) for one, distance in found]

@@ -1,16 +1,17 @@
 """Proves that document_chunk holds what the store holds, names what differs, and mends only that.
 
-Always: for every collection the rows and the digest in the table are those of the ledger (which were taken from the source while copying), the
-padding is zero, the source counts the same rows, and sampled queries have the same nearest neighbours. `full` also compares every row, read
-back by id. A collection that fails is compared row by row, so the error names ids; `repair` copies exactly these again.
+Always: for every collection the rows and the digest in the table are those of the ledger (which were taken from the
+source while copying), the padding is zero, the source counts the same rows, and sampled queries have the same nearest
+neighbours. `full` also compares every row, read back by id. A collection that fails is compared row by row, so the
+error names ids; `repair` copies exactly these again.
 
-Vectors may differ in the last bits: Chroma keeps cosine vectors normalised with their norm beside, and multiplies when asked, so a row that moved from
-its log to its files since it was copied reads back with another rounding.
+Vectors may differ in the last bits: Chroma keeps cosine vectors normalised with their norm beside, and multiplies when
+asked, so a row that moved from its log to its files since it was copied reads back with another rounding.
 """
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,15 @@ import psycopg
 from . import document_chunk, ledger
 from .batches import SLICE_ROWS, copy_slices
 from .chroma_catalog import Catalog, Collection, read_catalog
-from .chroma_store import ChromaStore
 from .cleaning import clean
 from .copy_binary import VectorColumn
 from .database import connected
-from .errors import ConfigurationError, VerificationFailed
+from .errors import ConfigurationError, UnknownFormat, VerificationFailed
 from .progress import Progress, silent
 from .rows import Rows
 from .selection import Selection
 from .snapshot import is_private_copy, readable
+from .sources import Source, open_source, with_fallback
 from .top_k import check_top_k
 
 _RELATIVE_ERROR = 1e-5
@@ -56,57 +57,59 @@ def verify_vectors(
     run: str,
     selection: Selection | None = None,
     full: bool = False,
+    incremental: bool = False,
     repair: bool = False,
     samples: int = 20,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Compare and return the counts. Raises VerificationFailed, naming collections and ids, unless `repair` mended them."""
+    """Compare and return the counts. Raises VerificationFailed, naming collections and ids, unless `repair` mended
+    them."""
     started = time.perf_counter()
+    chosen = selection or Selection()
     with connected(url) as connection:
         if not ledger.exists(connection):
             raise ConfigurationError("there is no ledger", hint="run copy-vectors first")
-        with _catalog(connection, store, scratch, run) as catalog, ChromaStore(catalog) as source:
-            collections = (selection or Selection()).of(catalog)
-            check = _Check(connection, run, source, document_chunk.require_table(connection))
-            repaired = _repair(check, collections, full=full, progress=progress) if repair else 0
-            differences = check.differences(collections, full=full, progress=progress)
-            if differences:
-                raise VerificationFailed(
-                    f"{len(differences)} of {len(collections)} collections differ: {'; '.join(map(str, differences[:20]))}",
-                    hint="verify-vectors --repair copies exactly the named rows again",
-                )
-            checked = check_top_k(connection, source, collections, check.column, samples, progress)
-            connection.execute("update scaleout.run set verified_at = now() where id = %s", (run,))
-            rows = check.own_rows()
-    return {
-        "run": run,
-        "equal": True,
-        "rows": sum(rows.values()),
-        "collections": [{"name": name, "rows": count} for name, count in sorted(rows.items())],
-        "topk_checked": checked,
-        "repaired": repaired,
-        "full": full,
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+        copied = {one.id: one.watermark for one in ledger.copied_collections(connection, run).values()}
 
-
-@contextmanager
-def _catalog(connection: "psycopg.Connection", store: Path, scratch: Path, run: str) -> Iterator[Catalog]:
-    """Yield the store in the state that the ledger says was copied: the private copy of the bulk pass, or the store itself."""
-    copied = {one.id: one.watermark for one in ledger.copied_collections(connection, run).values()}
-    if is_private_copy(scratch):
-        catalog = read_catalog(scratch / "vector_db")
-        if _is_as_copied(catalog, copied):
-            yield catalog
-            return
-    with readable(store, scratch / "verify") as path:
-        catalog = read_catalog(path)
-        if not _is_as_copied(catalog, copied):
+    def verify(catalog: Catalog) -> dict[str, Any]:
+        if catalog.reader == "files" and not _is_as_copied(catalog, copied):
             raise VerificationFailed(
                 "the store has changed since it was copied",
                 hint="stop Open WebUI, run copy-vectors --delta, then verify again",
             )
-        yield catalog
+        with connected(url) as connection, open_source(catalog) as source:
+            check = _Check(connection, run, source, document_chunk.require_table(connection), scope)
+            return _verify(check, chosen.of(catalog), repair=repair, samples=samples, progress=progress)
+
+    scope = Scope(full=full, incremental=incremental)
+    with _as_copied(store, scratch, copied) as path:
+        result, reader = with_fallback(store, path, scratch, verify, selection=chosen, progress=progress)
+    return {"run": run, **result, "full": full, "reader": reader, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _verify(
+    check: "_Check", collections: tuple[Collection, ...], *, repair: bool, samples: int, progress: Progress
+) -> dict[str, Any]:
+    repaired = _repair(check, collections, progress=progress) if repair else 0
+    differences = check.differences(collections, progress=progress)
+    if differences:
+        raise VerificationFailed(
+            f"{len(differences)} of {len(collections)} collections differ: {'; '.join(map(str, differences[:20]))}",
+            hint="verify-vectors --repair copies exactly the named rows again",
+        )
+    return {"equal": True, **check.finish(collections, samples, progress), "repaired": repaired}
+
+
+@contextmanager
+def _as_copied(store: Path, scratch: Path, copied: dict[str, int]) -> Iterator[Path]:
+    """Yield the store in the state that the ledger says was copied: the bulk pass's private copy, or the store itself."""
+    if is_private_copy(scratch):
+        with suppress(UnknownFormat):
+            if _is_as_copied(read_catalog(scratch / "vector_db"), copied):
+                yield scratch / "vector_db"
+                return
+    with readable(store, scratch / "verify") as path:
+        yield path
 
 
 def _is_as_copied(catalog: Catalog, copied: dict[str, int]) -> bool:
@@ -114,10 +117,21 @@ def _is_as_copied(catalog: Catalog, copied: dict[str, int]) -> bool:
     return all(copied.get(one, mark) == mark for one, mark in marks.items())
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How much is compared: every row (`full`), or digests only of what changed since the last verification (`incremental`)."""
+
+    full: bool = False
+    incremental: bool = False
+
+
 class _Check:
     """Compares collections of one run."""
 
-    def __init__(self, connection: "psycopg.Connection", run: str, source: ChromaStore, column: VectorColumn) -> None:
+    def __init__(
+        self, connection: "psycopg.Connection", run: str, source: Source, column: VectorColumn, scope: Scope
+    ) -> None:
+        self._scope = scope
         self._connection = connection
         self._run = run
         self._source = source
@@ -129,33 +143,46 @@ class _Check:
         expected = ledger.expected(self._connection, self._run)
         return {name: rows - before.get(name, (0, 0))[0] for name, (rows, _) in expected.items() if rows}
 
-    def differences(self, collections: tuple[Collection, ...], *, full: bool, progress: Progress) -> list[Difference]:
+    def finish(self, collections: tuple[Collection, ...], samples: int, progress: Progress) -> dict[str, Any]:
+        """Compare searches, note in the ledger that everything was compared, and return the rows."""
+        changed = ledger.unverified(self._connection, self._run)
+        asked = tuple(one for one in collections if one.name in changed) if self._scope.incremental else collections
+        checked = check_top_k(self._connection, self._source, asked, self.column, samples=samples, progress=progress)
+        ledger.set_verified(self._connection, self._run)
+        rows = self.own_rows()
+        return {
+            "rows": sum(rows.values()),
+            "collections": [{"name": name, "rows": count} for name, count in sorted(rows.items())],
+            "collections_compared": len(changed) if self._scope.incremental else len(rows),
+            "topk_checked": checked,
+        }
+
+    def differences(self, collections: tuple[Collection, ...], *, progress: Progress) -> list[Difference]:
         """Return the collections that are not equal."""
-        found = []
         expected = ledger.expected(self._connection, self._run)
         dimensions = {
             one.name: one.dimension for one in ledger.copied_collections(self._connection, self._run).values()
         }
+        if self._scope.incremental:
+            changed = ledger.unverified(self._connection, self._run)
+            dimensions = {name: dimension for name, dimension in dimensions.items() if name in changed}
         progress("compare digests", 0, len(dimensions), "collections")
-        actual = document_chunk.digests(self._connection, self.column, dimensions)
+        digests = document_chunk.digests(self._connection, self.column, dimensions)
+        counts = document_chunk.counts(self._connection)
         by_name = {one.name: one for one in collections}
-        for at, name in enumerate(sorted(expected.keys() | actual.keys())):
-            rows, digest, wrong_padding = actual.get(name, (0, 0, 0))
-            reason = ""
-            if (rows, digest) != expected.get(name, (0, 0)):
-                reason = (
-                    f"{rows:,} rows in the table, {expected.get(name, (0, 0))[0]:,} copied, or their contents differ"
-                )
-            elif wrong_padding:
-                reason = f"{wrong_padding:,} vectors are not padded with zeros"
-            elif name in by_name:
-                reason = self._count_difference(by_name[name], expected.get(name, (0, 0))[0])
-            ids: tuple[str, ...] = ()
-            if name in by_name and (reason or full):
-                ids = self.compare(by_name[name])
-                reason = reason or ("rows differ" if ids else "")
-            if reason:
-                found.append(Difference(name, reason, ids))
+        found = []
+        for at, name in enumerate(sorted(expected.keys() | digests.keys())):
+            rows, digest = expected.get(name, (0, 0))
+            reason = (
+                f"{counts.get(name, 0):,} rows in the table, {rows:,} copied" if counts.get(name, 0) != rows else ""
+            )
+            if name in dimensions:
+                reason = reason or _digest_difference(digests.get(name, (0, 0, 0)), digest)
+            if name in by_name:
+                reason = reason or self._count_difference(by_name[name], rows)
+            ids = self.compare(by_name[name]) if name in by_name and (reason or self._scope.full) else ()
+            if reason or ids:
+                found.append(Difference(name, reason or "rows differ", ids))
             progress("compare digests", at + 1, len(expected), "collections")
         return found
 
@@ -174,7 +201,8 @@ class _Check:
         named = {
             one
             for (one,) in self._connection.execute(
-                "select distinct f ->> 'id' from scaleout.batch, jsonb_array_elements(left_out) f where run = %s and collection = %s"
+                "select distinct f ->> 'id' from scaleout.batch, jsonb_array_elements(left_out) f where run"
+                " = %s and collection = %s"
                 " and left_out <> '[]'",
                 (self._run, collection.id),
             )
@@ -259,17 +287,24 @@ class _Check:
 
     def _before(self) -> dict[str, tuple[int, int]]:
         rows = self._connection.execute(
-            "select collection, sum(rows)::bigint, sum(digest) from scaleout.batch where run = %s and kind = 'before' group by 1",
+            "select collection, sum(rows)::bigint, sum(digest) from scaleout.batch where run = %s and kind ="
+            " 'before' group by 1",
             (self._run,),
         )
         return {name: (count, int(digest)) for name, count, digest in rows}
 
 
-def _repair(check: _Check, collections: tuple[Collection, ...], *, full: bool, progress: Progress) -> int:
+def _digest_difference(found: tuple[int, int, int], digest: int) -> str:
+    if found[1] != digest:
+        return "the contents differ"
+    return f"{found[2]:,} vectors are not padded with zeros" if found[2] else ""
+
+
+def _repair(check: _Check, collections: tuple[Collection, ...], *, progress: Progress) -> int:
     """Mend every collection that differs; return the number of rows that were copied again."""
     by_name = {one.name: one for one in collections}
     mended = 0
-    for difference in check.differences(collections, full=full, progress=progress):
+    for difference in check.differences(collections, progress=progress):
         if difference.collection in by_name and difference.ids:
             check.mend(by_name[difference.collection], difference.ids)
             mended += len(difference.ids)
