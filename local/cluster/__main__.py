@@ -1,0 +1,68 @@
+"""Run the local cluster: `python -m local.cluster --dir DIR`."""
+
+import argparse
+import asyncio
+import json
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+from local.cluster.access import DenyRule
+from local.cluster.controllers import Timing
+from local.cluster.server import Server, Settings, erase, until_terminated
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if arguments.fresh:
+        erase(arguments.dir)
+    timing = Timing(
+        autoscaler_sync=timedelta(seconds=arguments.autoscaler_sync_seconds),
+        job_backoff=timedelta(seconds=arguments.job_backoff_seconds),
+    )
+    asyncio.run(_serve(Settings(arguments.dir, arguments.port, tuple(arguments.deny), timing)))
+
+
+async def _serve(settings: Settings) -> None:
+    server = Server(settings)
+    await server.start()
+    print("ready", json.dumps({"server": server.url, "kubeconfig": str(settings.kubeconfig)}), flush=True)
+    try:
+        await until_terminated()
+    finally:
+        await server.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.cluster",
+        description="A Kubernetes API server with its controllers on 127.0.0.1. Writes DIR/kubeconfig and, for a user "
+        "whose rights are limited by --deny, DIR/kubeconfig-limited. Prints `ready {json}` when it serves.",
+    )
+    parser.add_argument("--dir", type=Path, required=True, help="where state, certificates and kubeconfigs are kept")
+    parser.add_argument("--port", type=int, default=0, help="port; by default that of the last time, or any free one")
+    parser.add_argument("--fresh", action="store_true", help="start empty: forget what an earlier run left in DIR")
+    parser.add_argument(
+        "--deny",
+        type=DenyRule.parse,
+        action="append",
+        default=[],
+        metavar="VERB:RESOURCE[:NAMESPACE]",
+        help="what the limited user may not do, e.g. create:pods/exec or *:secrets:ollama; may be repeated",
+    )
+    parser.add_argument(
+        "--autoscaler-sync-seconds", type=float, default=15.0, help="how often autoscalers look (default 15, as in AKS)"
+    )
+    parser.add_argument(
+        "--job-backoff-seconds",
+        type=float,
+        default=10.0,
+        help="pause before a Job replaces its first failed pod; doubles with every further one (default 10)",
+    )
+    parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What the API server adds to a new object, beyond defaults: identity, finalizers, a first status, addresses.
+
+Source: the PrepareForCreate of each registry strategy and the default admission plugins of Kubernetes 1.36.
+"""
+
+import secrets
+import uuid
+from collections.abc import Callable, Mapping
+
+from local.cluster import cluster_ips
+from local.cluster.kinds import NODES, SERVICES, STORAGE_CLASSES, Resource
+from local.cluster.objects import Object, annotations_of, name_of, uid_of
+from local.cluster.store import Store
+
+CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
+VOLUME_PROTECTION = "kubernetes.io/pv-protection"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+
+# No vowels and nothing that looks like something else. Source: apimachinery, util/rand.
+_SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+
+def give_name(obj: Object) -> None:
+    """Turn `generateName` into a name, in place."""
+    metadata = obj["metadata"]
+    if not metadata.get("name") and metadata.get("generateName"):
+        suffix = "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(5))
+        metadata["name"] = f"{metadata['generateName'][:58]}{suffix}"
+
+
+def give_identity(resource: Resource, obj: Object, now: str) -> None:
+    metadata = obj["metadata"]
+    for name in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"):
+        metadata.pop(name, None)
+    metadata["uid"] = str(uuid.uuid4())
+    metadata["creationTimestamp"] = now
+    if resource.counts_generations:
+        metadata["generation"] = 1
+
+
+def prepare(resource: Resource, obj: Object, store: Store) -> None:
+    """Complete a new object in place, before defaults and validation."""
+    if resource.has_status and resource is not NODES:  # a kubelet creates its node complete with status
+        obj.pop("status", None)
+    step = _BY_KIND.get(resource.kind)
+    if step is not None:
+        step(obj, store)
+
+
+def allocate(resource: Resource, obj: Object, store: Store) -> None:
+    """Give a new and valid object what is allocated to it."""
+    if resource is SERVICES:
+        cluster_ips.allocate(obj, cluster_ips.addresses_in_use(store.all_of(SERVICES)))
+
+
+def _add_finalizer(obj: Object, name: str) -> None:
+    finalizers = obj["metadata"].setdefault("finalizers", [])
+    if name not in finalizers:
+        finalizers.append(name)
+
+
+def _pod(obj: Object, _store: Store) -> None:
+    obj["status"] = {"phase": "Pending", "qosClass": _quality_of_service(obj)}
+
+
+def _quality_of_service(pod: Object) -> str:
+    """Return the class by which a node under pressure chooses whom to evict."""
+    wanted = [container.get("resources", {}) for container in pod.get("spec", {}).get("containers", ())]
+    if not any(resources.get("requests") or resources.get("limits") for resources in wanted):
+        return "BestEffort"
+    fixed = all(
+        {"cpu", "memory"} <= resources.get("limits", {}).keys()
+        and resources.get("requests", resources["limits"]) == resources["limits"]
+        for resources in wanted
+    )
+    return "Guaranteed" if fixed else "Burstable"
+
+
+def _claim(obj: Object, store: Store) -> None:
+    _add_finalizer(obj, CLAIM_PROTECTION)
+    obj["status"] = {"phase": "Pending"}
+    spec = obj.setdefault("spec", {})
+    if "storageClassName" not in spec:
+        defaults = [c for c in store.all_of(STORAGE_CLASSES) if annotations_of(c).get(DEFAULT_CLASS) == "true"]
+        if defaults:
+            spec["storageClassName"] = name_of(defaults[0])
+
+
+def _volume(obj: Object, _store: Store) -> None:
+    _add_finalizer(obj, VOLUME_PROTECTION)
+    obj["status"] = {"phase": "Pending"}
+
+
+def _deployment(obj: Object, _store: Store) -> None:
+    obj["status"] = {}
+
+
+def _service(obj: Object, _store: Store) -> None:
+    obj["status"] = {"loadBalancer": {}}
+
+
+def _job(obj: Object, _store: Store) -> None:
+    """Let the job's pods be found by its uid, under today's labels and the old ones."""
+    obj["status"] = {}
+    spec = obj.get("spec", {})
+    template = spec.get("template")
+    if spec.get("manualSelector") or not isinstance(template, dict):
+        return
+    uid, name = uid_of(obj), name_of(obj)
+    labels = template.setdefault("metadata", {}).setdefault("labels", {})
+    labels |= {"batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": name}
+    labels |= {"controller-uid": uid, "job-name": name}
+    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+
+
+_BY_KIND: Mapping[str, Callable[[Object, Store], None]] = {
+    "Pod": _pod,
+    "PersistentVolumeClaim": _claim,
+    "PersistentVolume": _volume,
+    "Deployment": _deployment,
+    "ReplicaSet": _deployment,
+    "Service": _service,
+    "Job": _job,
+}

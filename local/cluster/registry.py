@@ -1,0 +1,343 @@
+"""Every write goes through here, a client's or a controller's: defaults, validation, ownership, finalizers.
+
+Methods either change the store in one step or raise an `ApiError` and change nothing. There is no `await` in them, so
+no two writes ever interleave; `resourceVersion` conflicts still happen, between a client's read and its write.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from local.cluster import creation, field_ownership, status_errors
+from local.cluster.defaults import fill_defaults
+from local.cluster.field_ownership import APPLY, UPDATE, Owner
+from local.cluster.kinds import NAMESPACES, PODS, Resource
+from local.cluster.objects import (
+    Object,
+    copy_of,
+    finalizers_of,
+    is_finished,
+    is_terminating,
+    name_of,
+    namespace_of,
+    to_timestamp,
+)
+from local.cluster.schema import decode, schema_of
+from local.cluster.status_errors import ApiError, Cause
+from local.cluster.store import Key, Store
+from local.cluster.validation import find_causes
+
+FOREGROUND_FINALIZER = "foregroundDeletion"
+ORPHAN_FINALIZER = "orphan"
+_PROPAGATION_FINALIZERS = {"Foreground": FOREGROUND_FINALIZER, "Orphan": ORPHAN_FINALIZER}
+_FIXED_METADATA = ("uid", "creationTimestamp", "generation", "resourceVersion", "name", "namespace", "generateName")
+_SET_BY_DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """In whose name something is written."""
+
+    manager: str
+    dry_run: bool = False
+    force: bool = False
+    """Whether an apply takes over what belongs to others."""
+
+    def owner(self, operation: str, resource: Resource, subresource: str = "") -> Owner:
+        return Owner(operation, self.manager, resource.api_version, subresource)
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The options of a DELETE."""
+
+    propagation: str | None = None
+    grace_seconds: int | None = None
+    required_uid: str | None = None
+    required_version: str | None = None
+    dry_run: bool = False
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Registry:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
+        self.store = store
+        self.clock = clock
+
+    def now(self) -> str:
+        return to_timestamp(self.clock())
+
+    def get(self, key: Key) -> Object:
+        found = self.store.get(key)
+        if found is None:
+            raise status_errors.not_found(key.resource, key.name)
+        return found
+
+    # ── create ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def create(self, resource: Resource, namespace: str, given: Object, writer: Writer) -> Object:
+        """Store a new object; returns it complete."""
+        obj = self._prepare_new(resource, namespace, given)
+        obj = self._owned_after_update(resource, {}, obj, writer.owner(UPDATE, resource))
+        return obj if writer.dry_run else self.store.put(resource, obj)
+
+    def _prepare_new(self, resource: Resource, namespace: str, given: Object) -> Object:
+        obj = copy_of(given) | {"apiVersion": resource.api_version, "kind": resource.kind}
+        metadata = obj.setdefault("metadata", {})
+        creation.give_name(obj)
+        self._place(resource, namespace, obj)
+        key = Key(resource, namespace, name_of(obj))
+        existing = self.store.get(key)
+        if existing is not None:
+            raise status_errors.already_exists(resource, key.name, terminating=is_terminating(existing))
+        creation.give_identity(resource, obj, self.now())
+        creation.prepare(resource, obj, self.store)
+        fill_defaults(resource, obj)
+        self._validate(resource, obj, None)
+        creation.allocate(resource, obj, self.store)
+        return {"apiVersion": obj.pop("apiVersion"), "kind": obj.pop("kind"), "metadata": metadata, **obj}
+
+    def _place(self, resource: Resource, namespace: str, obj: Object) -> None:
+        """Put the object into the namespace of the request, which must exist and stay."""
+        metadata = obj["metadata"]
+        if not resource.namespaced:
+            metadata.pop("namespace", None)
+            return
+        if metadata.get("namespace") not in (None, "", namespace):
+            raise status_errors.bad_request(
+                f"the namespace of the provided object does not match the namespace sent on the request"
+                f" ({metadata['namespace']} != {namespace})"
+            )
+        metadata["namespace"] = namespace
+        home = self.get(Key(NAMESPACES, "", namespace))
+        if is_terminating(home):
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            raise status_errors.forbidden(resource, name_of(obj), why)
+
+    def _validate(self, resource: Resource, obj: Object, old: Object | None) -> None:
+        causes = find_causes(resource, obj, old)
+        if causes:
+            raise status_errors.invalid(resource, name_of(obj), causes)
+
+    # ── update ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def update(self, key: Key, given: Object, writer: Writer, subresource: str = "") -> Object:
+        """Replace an object, or only its status.
+
+        A `resourceVersion` in what is given must be the current one; without one the last writer wins.
+        """
+        old = self.get(key)
+        expected = given.get("metadata", {}).get("resourceVersion")
+        if expected and expected != old["metadata"]["resourceVersion"]:
+            raise status_errors.modified_meanwhile(key.resource, key.name)
+        new = self._prepare_changed(key.resource, old, given, subresource)
+        new = self._owned_after_update(key.resource, old, new, writer.owner(UPDATE, key.resource, subresource))
+        return self._store_change(key, old, new, dry_run=writer.dry_run)
+
+    def change(self, key: Key, edit: Callable[[Object], None], manager: str, subresource: str = "") -> Object | None:
+        """Let `edit` change a copy of an object and store it; None when the object is gone.
+
+        This is how controllers write.
+        """
+        old = self.store.get(key)
+        if old is None:
+            return None
+        new = copy_of(old)
+        edit(new)
+        return self.update(key, new, Writer(manager), subresource)
+
+    def set_status(self, key: Key, status: Object, manager: str) -> Object | None:
+        return self.change(key, lambda obj: obj.update(status=status), manager, "status")
+
+    def _prepare_changed(self, resource: Resource, old: Object, given: Object, subresource: str) -> Object:
+        new = decode(_with_fixed_parts(resource, old, copy_of(given), subresource), resource).value
+        added = set(finalizers_of(new)) - set(finalizers_of(old))
+        if is_terminating(old) and added:
+            why = f"no new finalizers can be added if the object is being deleted, found new finalizers {sorted(added)}"
+            raise status_errors.invalid(resource, name_of(old), [Cause.forbidden("metadata.finalizers", why)])
+        fill_defaults(resource, new)
+        self._validate(resource, new, old)
+        return new
+
+    def _owned_after_update(self, resource: Resource, old: Object, new: Object, owner: Owner) -> Object:
+        ownership = field_ownership.read_ownership(old) if old else {}
+        ownership = field_ownership.after_update(ownership, owner, old, new, schema_of(resource), time=self.now())
+        return _with_managed_fields(new, ownership)
+
+    def _store_change(self, key: Key, old: Object, new: Object, *, dry_run: bool) -> Object:
+        """Store what differs; nothing happens when nothing does."""
+        if new == old:
+            return old
+        if key.resource.counts_generations and _beyond_status(new) != _beyond_status(old):
+            new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+        if dry_run:
+            return new
+        if is_terminating(new) and not _is_held(new):
+            self.store.put(key.resource, new)
+            return self.store.remove(key)
+        return self.store.put(key.resource, new)
+
+    # ── apply ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, key: Key, configuration: Object, writer: Writer, subresource: str = "") -> tuple[Object, bool]:
+        """Merge a configuration by server-side apply; returns the object and whether it is new."""
+        resource = key.resource
+        configuration = _without_status(configuration) if resource.has_status and not subresource else configuration
+        owner = writer.owner(APPLY, resource, subresource)
+        old = self.store.get(key)
+        if old is None:
+            return self._apply_new(key, configuration, owner, dry_run=writer.dry_run), True
+        applied = field_ownership.apply_configuration(
+            old,
+            field_ownership.read_ownership(old),
+            configuration,
+            owner,
+            schema_of(resource),
+            force=writer.force,
+            time=self.now(),
+        )
+        if applied.conflicts:
+            raise _refused(applied.conflicts)
+        new = self._prepare_changed(resource, old, applied.value, subresource)
+        new = _with_managed_fields(new, applied.ownership)
+        return self._store_change(key, old, new, dry_run=writer.dry_run), False
+
+    def _apply_new(self, key: Key, configuration: Object, owner: Owner, *, dry_run: bool) -> Object:
+        obj = self._prepare_new(key.resource, key.namespace, configuration)
+        claimed = field_ownership.field_set(configuration, schema_of(key.resource))
+        obj = _with_managed_fields(obj, {owner: field_ownership.Share(claimed, self.now())})
+        return obj if dry_run else self.store.put(key.resource, obj)
+
+    # ── delete ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def delete(self, key: Key, options: Deletion | None = None) -> tuple[Object, bool]:
+        """Delete an object, or mark it when finalizers or a pod's grace period stand in the way.
+
+        Returns the object and whether it is gone.
+        """
+        options = options or Deletion()
+        obj = self.get(key)
+        _check_preconditions(key, obj, options)
+        if options.dry_run:
+            return obj, True
+        if _is_default_orphan(key.resource, options):
+            options = Deletion("Orphan", options.grace_seconds)
+        marked = self._mark(key.resource, obj, options)
+        if _is_held(marked):
+            return (self.store.put(key.resource, marked) if marked != obj else obj), False
+        return self.store.remove(key), True
+
+    def _mark(self, resource: Resource, obj: Object, options: Deletion) -> Object:
+        """Return the object as it looks while it is being deleted.
+
+        A second request can only shorten the grace period.
+        """
+        marked = copy_of(obj)
+        metadata = marked["metadata"]
+        grace = _grace_seconds(obj, options) if resource is PODS else 0
+        if not is_terminating(obj) or grace < metadata.get("deletionGracePeriodSeconds", 0):
+            metadata["deletionTimestamp"] = to_timestamp(self.clock() + timedelta(seconds=grace))
+            metadata["deletionGracePeriodSeconds"] = grace
+            if resource.counts_generations and not is_terminating(obj):
+                metadata["generation"] = metadata.get("generation", 0) + 1
+        finalizers = _finalizers_for(finalizers_of(obj), options.propagation)
+        metadata["finalizers"] = finalizers
+        if resource is NAMESPACES:
+            marked["status"] = {**marked.get("status", {}), "phase": "Terminating"}
+        if not finalizers:
+            del metadata["finalizers"]
+        return marked
+
+
+def _with_fixed_parts(resource: Resource, old: Object, given: Object, subresource: str) -> Object:
+    """Return what is given with everything that this way of writing may not change taken from the old object."""
+    if subresource == "status":
+        status = {"status": given["status"]} if "status" in given else {}
+        return copy_of({name: value for name, value in old.items() if name != "status"}) | status
+    if resource.has_status:
+        given.pop("status", None)
+        if "status" in old:
+            given["status"] = old["status"]
+    metadata: dict[str, Any] = given.setdefault("metadata", {})
+    for name in (*_FIXED_METADATA, *_SET_BY_DELETION):
+        metadata.pop(name, None)
+        if name in old["metadata"]:
+            metadata[name] = old["metadata"][name]
+    return given | {"apiVersion": resource.api_version, "kind": resource.kind}
+
+
+def _with_managed_fields(obj: Object, ownership: field_ownership.Ownership) -> Object:
+    managed = field_ownership.to_managed_fields(ownership)
+    return {**obj, "metadata": {**obj["metadata"], "managedFields": managed}}
+
+
+def _without_status(configuration: Object) -> Object:
+    return {name: value for name, value in configuration.items() if name != "status"}
+
+
+def _beyond_status(obj: Object) -> Object:
+    return {name: value for name, value in obj.items() if name not in ("metadata", "status")}
+
+
+def _refused(conflicts: tuple[field_ownership.Conflict, ...]) -> ApiError:
+    causes = [
+        Cause(field_ownership.to_words(conflict.path), f"conflict with {conflict.owner}", "FieldManagerConflict")
+        for conflict in conflicts
+    ]
+    return status_errors.apply_conflict(field_ownership.conflict_message(conflicts), causes)
+
+
+def _is_held(obj: Object) -> bool:
+    """Say whether something stands between an object that is being deleted and its end."""
+    content = obj["spec"].get("finalizers") if obj["kind"] == NAMESPACES.kind else None
+    return bool(finalizers_of(obj) or content or obj["metadata"].get("deletionGracePeriodSeconds"))
+
+
+def _check_preconditions(key: Key, obj: Object, options: Deletion) -> None:
+    metadata = obj["metadata"]
+    for label, wanted, found in (
+        ("UID", options.required_uid, metadata["uid"]),
+        ("ResourceVersion", options.required_version, metadata["resourceVersion"]),
+    ):
+        if wanted is not None and wanted != found:
+            raise status_errors.conflict(
+                key.resource,
+                key.name,
+                f"the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). "
+                "The object might have been deleted and then recreated",
+            )
+
+
+def _is_default_orphan(resource: Resource, options: Deletion) -> bool:
+    """Say whether to leave the dependents alone although the request does not ask for it.
+
+    A Job's pods survive it unless a propagation policy is given. Source: jobStrategy.DefaultGarbageCollectionPolicy,
+    kept for batch/v1.
+    """
+    return resource.kind == "Job" and options.propagation is None
+
+
+def _grace_seconds(pod: Object, options: Deletion) -> int:
+    """Return how long a pod may take: nothing is waited for where nothing runs."""
+    if not pod["spec"].get("nodeName") or is_finished(pod):
+        return 0
+    if options.grace_seconds is not None:
+        return options.grace_seconds
+    return int(pod["spec"].get("terminationGracePeriodSeconds", 30))
+
+
+def _finalizers_for(finalizers: list[str], propagation: str | None) -> list[str]:
+    """Return the finalizers with the one that stands for how dependents are treated."""
+    if propagation is None:
+        return finalizers
+    kept = [name for name in finalizers if name not in (FOREGROUND_FINALIZER, ORPHAN_FINALIZER)]
+    wanted = _PROPAGATION_FINALIZERS.get(propagation)
+    return [*kept, wanted] if wanted else kept
+
+
+def key_of(resource: Resource, obj: Object) -> Key:
+    return Key(resource, namespace_of(obj), name_of(obj))

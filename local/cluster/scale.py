@@ -1,0 +1,40 @@
+"""The scale subresource: a Deployment or ReplicaSet seen as nothing but a number of replicas."""
+
+from typing import Any
+
+from local.cluster import selectors
+from local.cluster.objects import Object, copy_of, status_of
+from local.cluster.patching import patched
+from local.cluster.registry import Registry
+from local.cluster.request import Options, Target
+from local.cluster.status_errors import bad_request, modified_meanwhile
+
+_SHOWN_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+def scale_of(obj: Object) -> Object:
+    """Return the Scale of an object. Zero replicas are left out, as Go's `omitempty` does."""
+    replicas = obj["spec"].get("replicas", 0)
+    selector = selectors.to_words(obj["spec"].get("selector"))
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {name: obj["metadata"][name] for name in _SHOWN_METADATA},
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": {"replicas": status_of(obj).get("replicas", 0), "selector": selector},
+    }
+
+
+def set_scale(registry: Registry, target: Target, body: Any, options: Options, *, media_type: str | None) -> Object:
+    """Replace the Scale (no media type) or patch it; only `spec.replicas` has an effect."""
+    current = registry.get(target.key)
+    scale = patched(scale_of(current), body, media_type, target) if media_type else body
+    replicas = scale.get("spec", {}).get("replicas", 0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise bad_request(f"Scale cannot be handled as a Scale: spec.replicas is {replicas!r}, not a number")
+    expected = scale.get("metadata", {}).get("resourceVersion")
+    if expected and expected != current["metadata"]["resourceVersion"]:
+        raise modified_meanwhile(target.resource, target.name)
+    new = copy_of(current)
+    new["spec"]["replicas"] = replicas
+    return scale_of(registry.update(target.key, new, options.writer, "scale"))
