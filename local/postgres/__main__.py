@@ -68,6 +68,7 @@ def _ready(server: Postgres) -> dict[str, object]:
     return {
         "admin_url": server.admin_url(),
         "app_url": server.app_url(),
+        "superuser_url": server.superuser_url(),  # for what stands in for Azure itself, which sets parameters
         "port": server.port,
         "ca_file": str(server.certificate_authority),
         "password_file": str(server.password_file),
