@@ -87,12 +87,21 @@ def _write(copy: Path, partial: Path, progress: Progress) -> str:
         # Level 1: vectors hardly compress, and the disk is waiting. mtime 0: the same store gives the same bytes.
         with gzip.GzipFile("", "wb", 1, hashing, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w|") as tar:
             for relative in sorted(states):
-                tar.add(copy / relative, f"vector_db/{relative}", recursive=False)
+                tar.add(copy / relative, f"vector_db/{relative}", recursive=False, filter=_anonymous)
                 done += states[relative][0]
                 progress("archive", done, total, "bytes")
         file.flush()
         os.fsync(file.fileno())
     return hashing.sha256.hexdigest()
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out whose copy it was and when: the same store gives the same archive."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mtime = 0
+    member.mode = 0o644
+    return member
 
 
 def _compare(copy: Path, partial: Path) -> None:

@@ -132,7 +132,7 @@ class _Delta:
         ]
         rows, digest = self._delete(ids, known.name, known.dimension)
         if rows:
-            self._record(known.id, "delta", -rows, -digest, [], [])
+            ledger.add_batch(self._connection, self._run, ledger.Batch(known.id, "delta", -rows, -digest, []))
             self.changes.deleted += rows
             self.changes.collections += 1
         self._connection.commit()
@@ -214,14 +214,15 @@ class _Delta:
         written = copy_slices(
             self._connection, collection.name, self.column, iter(slices), run=self._run, careful=False
         )
-        self._record(
-            collection.id,
-            "delta",
-            len(written.ids) - gone_rows,
-            written.digest - gone_digest,
-            written.ids,
-            [asdict(finding) for finding in written.findings],
+        batch = ledger.Batch(
+            collection=collection.id,
+            kind="delta",
+            rows=len(written.ids) - gone_rows,
+            digest=written.digest - gone_digest,
+            ids=written.ids,
+            left_out=tuple(asdict(finding) for finding in written.findings),
         )
+        ledger.add_batch(self._connection, self._run, batch)
         self._read_back(collection, written.ids, written.digest)
         self.changes.written += len(written.ids)
         self.changes.deleted += max(0, gone_rows - len(written.ids))
@@ -262,10 +263,3 @@ class _Delta:
                 f"collection {collection.name}: {len(ids)} changed rows read back differently",
                 hint="run verify-vectors --repair",
             )
-
-    def _record(
-        self, collection: str, kind: str, rows: int, digest: int, ids: list[str], left_out: list[dict[str, Any]]
-    ) -> None:
-        ledger.add_batch(
-            self._connection, self._run, ledger.Batch(collection, kind, rows, digest, ids, left_out=tuple(left_out))
-        )

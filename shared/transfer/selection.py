@@ -38,6 +38,9 @@ class DuplicateId:
     id: str
     collections: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.id} in {' and '.join(self.collections)}"
+
 
 def duplicate_ids(catalog: Catalog, collections: tuple[Collection, ...]) -> tuple[int, list[DuplicateId]]:
     """Return how many ids are in more than one of these collections, and the first twenty of them.
@@ -58,6 +61,12 @@ def duplicate_ids(catalog: Catalog, collections: tuple[Collection, ...]) -> tupl
         return count, [_where(db, one, names) for (one,) in db.execute(f"{twice} order by 1 limit 20", (segments,))]
 
 
+def _where(db: sqlite3.Connection, one: bytes, names: dict[str, str]) -> DuplicateId:
+    name = one.decode("utf-8", "replace")
+    segments = db.execute("select segment_id from embeddings where embedding_id = ?", (name,))
+    return DuplicateId(name, tuple(sorted(names[s.decode()] for (s,) in segments if s.decode() in names)))
+
+
 def require_movable(catalog: Catalog, collections: tuple[Collection, ...], column: VectorColumn) -> None:
     """Raise PermanentError, naming everything, when rows could not all be moved."""
     too_long = [f"{one.name} ({one.dimension})" for one in collections if (one.dimension or 0) > column.dimension]
@@ -68,7 +77,7 @@ def require_movable(catalog: Catalog, collections: tuple[Collection, ...], colum
         )
     count, examples = duplicate_ids(catalog, collections)
     if count:
-        named = "; ".join(f"{one.id} in {' and '.join(one.collections)}" for one in examples)
+        named = "; ".join(map(str, examples))
         raise PermanentError(
             f"{count:,} ids are in more than one collection, document_chunk can hold each once: {named}",
             hint="re-index one of the named collections in Open WebUI, then plan again",

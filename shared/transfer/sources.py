@@ -66,7 +66,8 @@ def with_fallback(
     since: LogHead | None = None,
     progress: Progress = silent,
 ) -> tuple[Result, str]:
-    """Call `use` with the catalogue of `path`; if the files are not understood, again with chromadb's, of a private copy.
+    """Call `use` with the catalogue of `path`; if the files are not understood, again with chromadb's, of a private
+    copy.
 
     Return what `use` returned and how the store was read: `files`, or `chromadb` and why. `use` must be safe to repeat.
     """

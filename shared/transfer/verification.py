@@ -102,7 +102,8 @@ def _verify(
 
 @contextmanager
 def _as_copied(store: Path, scratch: Path, copied: dict[str, int]) -> Iterator[Path]:
-    """Yield the store in the state that the ledger says was copied: the bulk pass's private copy, or the store itself."""
+    """Yield the store in the state that the ledger says was copied: the bulk pass's private copy, or the store
+    itself."""
     if is_private_copy(scratch):
         with suppress(UnknownFormat):
             if _is_as_copied(read_catalog(scratch / "vector_db"), copied):
@@ -119,7 +120,8 @@ def _is_as_copied(catalog: Catalog, copied: dict[str, int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How much is compared: every row (`full`), or digests only of what changed since the last verification (`incremental`)."""
+    """How much is compared: every row (`full`), or digests only of what changed since the last verification
+    (`incremental`)."""
 
     full: bool = False
     incremental: bool = False
