@@ -31,7 +31,7 @@ def plan(brief: Brief, ports: Ports) -> Plan:
     if options.throttle_rows_per_second:
         arguments += ["--throttle", str(options.throttle_rows_per_second)]
     chroma = brief.survey.store.get("chroma") or {}
-    detail = f"{int(chroma.get('rows') or 0):,} chunks of {len(chroma.get('collections') or []):,} collections"
+    detail = f"{int(chroma.get('rows') or 0):,} chunks of {int(chroma.get('collection_count') or 0):,} collections"
     return Plan(
         copy=mover.job_for(brief, facts, "copy-vectors", tuple(arguments)),
         index=mover.job_for(brief, facts, "build-indexes", ("build-indexes",)),
