@@ -76,6 +76,10 @@ def _quality_of_service(pod: Object) -> str:
     return "Guaranteed" if fixed else "Burstable"
 
 
+def _namespace(obj: Object, _store: Store) -> None:
+    obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]  # taken off by the controller that empties it
+
+
 def _claim(obj: Object, store: Store) -> None:
     _add_finalizer(obj, CLAIM_PROTECTION)
     obj["status"] = {"phase": "Pending"}
@@ -114,6 +118,7 @@ def _job(obj: Object, _store: Store) -> None:
 
 
 _BY_KIND: Mapping[str, Callable[[Object, Store], None]] = {
+    "Namespace": _namespace,
     "Pod": _pod,
     "PersistentVolumeClaim": _claim,
     "PersistentVolume": _volume,

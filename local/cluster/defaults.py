@@ -10,6 +10,7 @@ from typing import Any
 
 from local.cluster.kinds import Resource
 from local.cluster.objects import Object
+from local.cluster.schema import ANYTHING, Schema, Shape, schema_of
 
 _POD = {
     "dnsPolicy": "ClusterFirst",
@@ -24,9 +25,27 @@ _READABLE_BY_ALL = 0o644
 
 def fill_defaults(resource: Resource, obj: Object) -> None:
     """Fill the gaps of `obj` in place."""
+    schema = schema_of(resource)
+    if "spec" in schema.fields:
+        obj.setdefault("spec", {})  # in Go a struct, which is always written
+    if resource.has_status:
+        _fill_zeros(obj.setdefault("status", {}), schema.child("status"))
     fill = _BY_KIND.get(resource.kind)
     if fill is not None:
         fill(obj)
+
+
+def _fill_zeros(value: Any, schema: Schema) -> None:
+    """Give the required scalars of a status their zero value, as Go does when it writes them."""
+    if isinstance(value, list):
+        for item in value:
+            _fill_zeros(item, schema.element or ANYTHING)
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            _fill_zeros(child, schema.child(name))
+        for name in schema.required - value.keys():
+            if schema.fields[name].shape is Shape.SCALAR:
+                value[name] = schema.fields[name].types[0]()
 
 
 def _fill(target: Object, values: Mapping[str, Any]) -> None:
@@ -35,9 +54,8 @@ def _fill(target: Object, values: Mapping[str, Any]) -> None:
 
 
 def _namespace(obj: Object) -> None:
-    _fill(obj.setdefault("spec", {}), {"finalizers": ["kubernetes"]})
     obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
-    obj.setdefault("status", {"phase": "Active"})
+    obj["status"].setdefault("phase", "Active")
 
 
 def _secret(obj: Object) -> None:
@@ -48,7 +66,7 @@ def _secret(obj: Object) -> None:
 
 
 def _service(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"]
     _fill(spec, {"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster"})
     for port in spec.get("ports", ()):
         port.setdefault("protocol", "TCP")
@@ -56,7 +74,7 @@ def _service(obj: Object) -> None:
 
 
 def _pod(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"]
     fill_pod_spec(spec)
     _fill(spec, {"enableServiceLinks": True, "serviceAccountName": "default"})
     spec.setdefault("serviceAccount", spec["serviceAccountName"])
@@ -110,7 +128,7 @@ def _pod_template(spec: Object) -> None:
 
 
 def _deployment(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"]
     _fill(spec, {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600})
     strategy = spec.setdefault("strategy", {})
     if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
@@ -119,13 +137,13 @@ def _deployment(obj: Object) -> None:
 
 
 def _replica_set(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"]
     spec.setdefault("replicas", 1)
     _pod_template(spec)
 
 
 def _job(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"]
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
     _fill(spec, {"parallelism": 1, "completionMode": "NonIndexed", "suspend": False})
@@ -134,11 +152,11 @@ def _job(obj: Object) -> None:
 
 
 def _claim(obj: Object) -> None:
-    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    obj["spec"].setdefault("volumeMode", "Filesystem")
 
 
 def _volume_object(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"]
     _fill(spec, {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"})
 
 
@@ -147,14 +165,14 @@ def _storage_class(obj: Object) -> None:
 
 
 def _csi_driver(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"]
     _fill(spec, {"attachRequired": True, "podInfoOnMount": False, "storageCapacity": False})
     _fill(spec, {"fsGroupPolicy": "ReadWriteOnceWithFSType", "requiresRepublish": False, "seLinuxMount": False})
     spec.setdefault("volumeLifecycleModes", ["Persistent"])
 
 
 def _autoscaler(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
+    spec = obj["spec"]
     spec.setdefault("minReplicas", 1)
     if not spec.get("metrics"):
         target = {"type": "Utilization", "averageUtilization": 80}
