@@ -100,7 +100,7 @@ def imports(path: Path, *, of_module_only: bool = False) -> list[str]:
 
 @pytest.mark.parametrize(("of_module_only", "also"), [(True, set()), (False, {"chromadb"})])
 def test_the_mover_needs_the_standard_library_numpy_and_psycopg_only(of_module_only, also):
-    """Chroma's own client serves a store that the reader does not know; a function imports it, in Open WebUI's image."""
+    """Chroma serves a store that the reader does not know; a function imports it, in Open WebUI's image."""
     allowed = sys.stdlib_module_names | {"numpy", "psycopg"} | also
     foreign = {
         f"{path.relative_to(ROOT)}: {name}"
