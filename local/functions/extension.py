@@ -1,12 +1,13 @@
 """Play the durable extension: stream work from the engine into the app's functions and the answers back.
 
 The engine may be killed at any moment. Then the stream breaks and is opened again, answers are sent until they arrive,
-and an activity that is delivered again while it still runs here is not started twice.
+and an activity that is delivered again while it still runs here, or has just been answered, is not started twice.
 """
 
 import asyncio
 import base64
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,8 @@ class DurableExtension:
         self._limits = limits
         self._client = client_configuration
         self._faults = faults
-        self._running: set[tuple[str, int, str]] = set()
+        self._running: set[str] = set()
+        self._answered: deque[str] = deque(maxlen=1000)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -120,15 +122,14 @@ class DurableExtension:
             await self._send(give_back, request)
 
     async def _send(self, call: Callable[..., Awaitable[Any]], answer: Any) -> None:
-        """Send an answer until it has arrived."""
+        """Send an answer until it has arrived; raise what the engine says when it refuses it."""
         while True:
             try:
                 await call(answer, wait_for_ready=True)
                 return
             except grpc.aio.AioRpcError as error:
                 if error.code() != grpc.StatusCode.UNAVAILABLE:
-                    log.exception("the engine refused an answer: %s", error.details())
-                    return
+                    raise
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _orchestrate(self, request: pb.OrchestratorRequest, token: str) -> None:
@@ -162,12 +163,11 @@ class DurableExtension:
         return base64.b64decode(answer)
 
     async def _act(self, request: pb.ActivityRequest, token: str) -> None:
-        instance = request.orchestrationInstance.instanceId
-        key = (instance, request.taskId, token)
-        if key in self._running:
-            log.info("%s still runs here; the second delivery is left", request.name)
+        if token in self._running or token in self._answered:
+            log.info("%s runs or ran here already; the second delivery is left", request.name)
             return
-        self._running.add(key)
+        instance = request.orchestrationInstance.instanceId
+        self._running.add(token)
         try:
             outcome = await self._run_activity(request)
             answer = pb.ActivityResponse(instanceId=instance, taskId=request.taskId, completionToken=token)
@@ -176,8 +176,9 @@ class DurableExtension:
             elif outcome.result is not None:
                 answer.result.value = outcome.result
             await self._send(self._stub.CompleteActivityTask, answer)
+            self._answered.append(token)
         finally:
-            self._running.discard(key)
+            self._running.discard(token)
 
     async def _run_activity(self, request: pb.ActivityRequest) -> Outcome:
         """Run an activity, or the fault that is injected before or after it."""
@@ -211,10 +212,9 @@ def _find(functions: Mapping[str, Function], name: str, kind: str) -> Function:
 
 
 def _details(outcome: Outcome) -> pb.TaskFailureDetails:
-    """Describe a failure; a message is never empty, because an empty one has been taken for a success before."""
     return pb.TaskFailureDetails(
         errorType=outcome.error_type or "(unknown)",
-        errorMessage=outcome.message or outcome.error_type,
+        errorMessage=outcome.message,
         stackTrace={"value": outcome.stack_trace},
     )
 

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 1.5
 """What running functions are given at SIGTERM; an activity that is cut off is delivered again."""
 
+SERVED = frozenset({"httpTrigger", "timerTrigger", "orchestrationTrigger", "activityTrigger", "entityTrigger"})
+
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -68,7 +70,7 @@ def run_host(options: HostOptions) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     asyncio.run(host.serve(ready))
     logging.shutdown()
-    os._exit(0)  # threads of functions that still run would hold the process
+    os._exit(1 if host.broken else 0)  # threads of functions that still run would hold the process
 
 
 class Host:
@@ -85,6 +87,7 @@ class Host:
         self._worker = Worker(options.app.resolve())
         hub = self._settings.get("extensions", {}).get("durableTask", {}).get("hubName", "TestHubName")
         self._client = client_configuration(self._url, options.engine, hub, self._keys.system)
+        self.broken = False
 
     async def serve(self, ready: TextIO) -> None:
         """Index the app, say `ready`, serve, drain."""
@@ -94,6 +97,9 @@ class Host:
             await self._serve(functions, new_stub(channel), ready)
 
     async def _serve(self, functions: Sequence[Function], stub: Any, ready: TextIO) -> None:
+        for function in functions:
+            if function.kind not in SERVED:
+                log.warning("the function %s is not run here: this host has no %s", function.name, function.kind)
         enabled = [function for function in functions if not is_disabled(function.name)]
         durable = sort_durable(enabled)
         timers = Timers([f for f in functions if f.kind == "timerTrigger"], self._fire, self._timers_file)
@@ -109,6 +115,8 @@ class Host:
             faults=self._faults,
         )
         background = [asyncio.create_task(extension.run()), asyncio.create_task(timers.run(is_disabled))]
+        for task in background:
+            task.add_done_callback(self._stop_when_broken)
         try:
             await self._serve_http(HttpServer(table, self._keys), ready)
         finally:
@@ -116,6 +124,13 @@ class Host:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await extension.drain(DRAIN_SECONDS)
+
+    def _stop_when_broken(self, task: asyncio.Task[None]) -> None:
+        """End the host when a part of it has failed: half a host would look alive and do nothing."""
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("the host has a bug and ends", exc_info=error)
+            self.broken = True
+            signal.raise_signal(signal.SIGTERM)
 
     async def _serve_http(self, server: HttpServer, ready: TextIO) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,7 @@
 """SIGKILL of the host and of the engine, at the worst moments: everything is delivered again, nothing is lost."""
 
 import time
+from pathlib import Path
 
 from fix_rig import SAMPLE, WEBHOOK, Process, Rig, eventually, run_engine
 
@@ -81,14 +82,22 @@ def test_a_second_engine_on_the_same_file_is_refused(fragile: Rig) -> None:
     assert ended.stdout == ""
 
 
+def test_a_taken_port_is_named(fragile: Rig, tmp_path: Path) -> None:
+    port = fragile.engine.ready["address"].rsplit(":", 1)[1]
+    ended = run_engine("--db", str(tmp_path / "other.db"), "--port", port)
+    assert ended.returncode == 2
+    assert f"port {port} on 127.0.0.1 cannot be used" in ended.stderr
+
+
 def test_the_host_ends_quickly_and_cleanly_on_sigterm_even_in_the_middle_of_an_activity(fragile: Rig) -> None:
-    run = fragile.start("call", {"activity": "slow", "input": {"file": str(fragile.folder / "term"), "seconds": 3}})
+    run = fragile.start("call", {"activity": "slow", "input": {"file": str(fragile.folder / "term"), "seconds": 8}})
     eventually(lambda: len(fragile.lines("term")) == 1)
     started = time.monotonic()
     assert fragile.host.stop() == 0
     assert time.monotonic() - started < 3.5
     fragile.host.start()
-    assert "pid" in fragile.result(run)["result"]
+    eventually(lambda: len(fragile.lines("term")) == 2)
+    fragile.operate(run, "terminate")
 
 
 def test_the_engine_ends_cleanly_on_sigterm(fragile: Rig) -> None:

@@ -186,7 +186,7 @@ def test_a_child_with_an_id_at_work_is_a_failure(rig: Rig) -> None:
 
 
 def test_the_next_life_of_an_orchestration_gets_no_timer_of_the_last(rig: Rig) -> None:
-    assert rig.run("countdown", {"left": 3})["waited"] >= 0.39
+    assert rig.run("countdown", {"left": 1})["waited"] >= 0.39
 
 
 def test_an_entity_keeps_its_state_and_reports_failures(rig: Rig) -> None:

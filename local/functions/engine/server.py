@@ -40,7 +40,11 @@ async def serve(path: Path, port: int) -> None:
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     add_to_server: Callable[..., None] = stubs.add_TaskHubSidecarServiceServicer_to_server
     add_to_server(EngineService(store), server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    try:
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError as error:
+        hint = "Stop what listens there, or choose another --port."
+        raise ConfigurationError(f"port {port} on 127.0.0.1 cannot be used: {error}", hint=hint) from error
     await server.start()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,6 +7,7 @@ engine that has it open: a second engine on the same file fails at start instead
 import contextlib
 import json
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,8 @@ CREATE TABLE IF NOT EXISTS inbox(
 CREATE INDEX IF NOT EXISTS inbox_by_instance ON inbox(instance);
 CREATE INDEX IF NOT EXISTS inbox_by_due ON inbox(due);
 CREATE TABLE IF NOT EXISTS activity(
-    token INTEGER PRIMARY KEY AUTOINCREMENT, instance TEXT NOT NULL, task INTEGER NOT NULL, name TEXT NOT NULL,
-    version TEXT, input TEXT, trace_parent TEXT NOT NULL);
+    position INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, instance TEXT NOT NULL,
+    task INTEGER NOT NULL, name TEXT NOT NULL, version TEXT, input TEXT, trace_parent TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS activity_by_instance ON activity(instance);
 CREATE TABLE IF NOT EXISTS entity(
     id TEXT PRIMARY KEY, state TEXT, updated REAL NOT NULL, locked_by TEXT, lock_owner TEXT);
@@ -186,12 +187,16 @@ class Store:
         self.rows("DELETE FROM activity WHERE instance = ?", instance)
 
     def add_activity(self, instance: str, task: int, scheduled: Any, trace_parent: str) -> None:
-        """Schedule an activity; `scheduled` has a name and perhaps a version and an input."""
+        """Schedule an activity; `scheduled` has a name and perhaps a version and an input.
+
+        Its token is unique for ever, so that a worker can tell a second delivery from a second call.
+        """
         version = scheduled.version.value if scheduled.HasField("version") else None
         encoded = scheduled.input.value if scheduled.HasField("input") else None
         self.rows(
-            "INSERT INTO activity(instance, task, name, version, input, trace_parent) VALUES (?, ?, ?, ?, ?, ?)",
-            *(instance, task, scheduled.name, version, encoded, trace_parent),
+            "INSERT INTO activity(token, instance, task, name, version, input, trace_parent)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(uuid.uuid4().hex, instance, task, scheduled.name, version, encoded, trace_parent),
         )
 
     def next_due(self, now: float) -> float | None:

@@ -123,14 +123,13 @@ class WorkQueue:
         return pb.WorkItem(completionToken=token, orchestratorRequest=request)
 
     def _next_activity(self, stream: Stream, now: float) -> pb.WorkItem | None:
-        for row in self._store.rows("SELECT token FROM activity ORDER BY token"):
-            if (ACTIVITY, str(row["token"])) not in self._busy:
+        for row in self._store.rows("SELECT token FROM activity ORDER BY position"):
+            if (ACTIVITY, row["token"]) not in self._busy:
                 return self._deliver_activity(stream, row["token"])
         return None
 
-    def _deliver_activity(self, stream: Stream, number: int) -> pb.WorkItem:
-        (row,) = self._store.rows("SELECT * FROM activity WHERE token = ?", number)
-        token = str(number)
+    def _deliver_activity(self, stream: Stream, token: str) -> pb.WorkItem:
+        (row,) = self._store.rows("SELECT * FROM activity WHERE token = ?", token)
         self._lease(Lease(token, stream.number, ACTIVITY, token))
         request = pb.ActivityRequest(
             name=row["name"],

@@ -62,12 +62,12 @@ def parent(ctx: task.OrchestrationContext, spec: dict) -> Steps:
 
 @bp.orchestration_trigger(context_name="context")
 def countdown(ctx: task.OrchestrationContext, spec: dict) -> Steps:
-    """Begin anew with a timer left behind, which must not fire in the next life."""
-    ctx.create_timer(timedelta(milliseconds=50))
+    """Begin anew and leave a second timer behind, which must not fire for the second timer of the next life."""
     yield ctx.create_timer(timedelta(milliseconds=10))
+    started = ctx.current_utc_datetime
+    second = ctx.create_timer(timedelta(milliseconds=400))
     if spec["left"] == 0:
-        started = ctx.current_utc_datetime
-        yield ctx.create_timer(timedelta(milliseconds=400))
+        yield second
         return {"waited": (ctx.current_utc_datetime - started).total_seconds()}
     ctx.continue_as_new({"left": spec["left"] - 1})
     return None
