@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("--collections", type=int, default=2, help="knowledge bases (default: 2)")
     make.add_argument("--files", type=int, default=10, help="uploaded files (default: 10)")
     make.add_argument("--seed", type=int, default=0, help="the same seed makes the same store (default: 0)")
-    make.add_argument("--defect", action="append", default=[], choices=DEFECTS, help="seed a defect; may be repeated")
+    make.add_argument(
+        "--defect", action="append", default=[], choices=DEFECTS, metavar="NAME", help="seed one; may be repeated"
+    )
     make.set_defaults(run=_generate)
 
     load = commands.add_parser("load", help="load a plain pg_dump without psql")
