@@ -1,5 +1,6 @@
 """SIGKILL of the host and of the engine, at the worst moments: everything is delivered again, nothing is lost."""
 
+import sqlite3
 import time
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_a_second_engine_on_the_same_file_is_refused(fragile: Rig) -> None:
     assert ended.returncode == 2
     assert "cannot be opened" in ended.stderr
     assert ended.stdout == ""
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        old.execute("CREATE TABLE activity(token INTEGER)")
+    ended = run_engine("--db", str(tmp_path / "old.db"))
+    assert ended.returncode == 2
+    assert "its tables are of version 0" in ended.stderr
 
 
 def test_a_taken_port_is_named(fragile: Rig, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def open_store(path: Path) -> Store:
     try:
         return Store(path)
     except sqlite3.DatabaseError as error:
-        hint = "Stop the engine that uses this file, or give another file with --db."
+        hint = "Stop the engine that uses this file, delete the file if it is old, or give another one with --db."
         raise ConfigurationError(f"{path} cannot be opened: {error}", hint=hint) from error
 
 

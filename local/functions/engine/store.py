@@ -48,6 +48,9 @@ CREATE TABLE IF NOT EXISTS lock_request(
     entities TEXT NOT NULL);
 """
 
+VERSION = 2
+"""Of the tables. A file of another version is refused: a rehearsal begins anew, so nothing is migrated."""
+
 TERMINAL = frozenset(
     {pb.ORCHESTRATION_STATUS_COMPLETED, pb.ORCHESTRATION_STATUS_FAILED, pb.ORCHESTRATION_STATUS_TERMINATED}
 )
@@ -97,8 +100,15 @@ class Store:
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=1)
         self._connection.row_factory = sqlite3.Row
         self._connection.executescript(
-            "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA
+            "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
         )
+        self._check_version()
+        self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+
+    def _check_version(self) -> None:
+        (found,) = self.rows("PRAGMA user_version")[0]
+        if self.row("SELECT 1 FROM sqlite_master") and found != VERSION:
+            raise sqlite3.DatabaseError(f"its tables are of version {found}, this engine's of version {VERSION}")
 
     def close(self) -> None:
         """Close the file and release its lock."""
