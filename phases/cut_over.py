@@ -137,7 +137,7 @@ def undo(plan: Plan, ports: Ports) -> Progress:
     if live is not None and deployments.spec_digest(live) == plan.facts.digest:
         return _await_old_pod(plan, live, ports)
     if live is not None and _is_switched(live) and int(live["spec"].get("replicas", 0)) > 0:
-        cluster.patch("Deployment", plan.deployment, _stopped(ports.clock.now()))
+        live = cluster.patch("Deployment", plan.deployment, _stopped(ports.clock.now()))
     if live is not None and not _pods_gone(plan, cluster).finished:
         return _critical(Progress(finished=False, step="stopping the new pods", check_again_in_seconds=0.5), live)
     for job in (plan.delta_files, plan.delta_vectors, plan.verify):

@@ -42,7 +42,7 @@ def execute(name: str, step: Step, kind: type, payload: JsonObject, connect: Con
         raise
     except MigrationError as error:
         log.warning("%s failed: %s", name, error.message)
-        return Outcome(name, "failed", error.message, error.hint, isinstance(error, NeedsOperator))
+        return Outcome(name, "failed", error.message, error.hint, isinstance(error, NeedsOperator), error.result)
     except Exception as error:
         log.exception("bug in %s", name)
         hint = "This is a bug: the app's log holds the traceback. What was started is undone."

@@ -7,7 +7,7 @@ activities, and a pause is not heeded while Open WebUI is down.
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from durabletask import task
@@ -51,7 +51,10 @@ def run_migration(ctx: task.OrchestrationContext, order: JsonObject, phases: Seq
         return run.finish(RunState.REFUSED, failure)
     if run.request.mode is Mode.PLAN:
         return run.finish(RunState.PLANNED, None)
-    failure = yield from run.apply_all()
+    try:
+        failure = yield from run.apply_all()
+    except Exception as bug:  # ours: Open WebUI must not stay down because the orchestrator has a bug
+        failure = Outcome("migrate", "failed", f"bug: {type(bug).__name__}: {bug}", "What was started is undone.")
     if failure is None:
         return run.finish(RunState.MIGRATED, None)
     return (yield from run.undo_all(failure))
@@ -78,7 +81,7 @@ class Run:
         self.plans: dict[str, JsonObject] = {}
         self.results: dict[str, JsonObject] = {}
         self.started: list[str] = []
-        self.timeline = Timeline([phase.name for phase in phases], ctx.current_utc_datetime)
+        self.timeline = Timeline([phase.name for phase in phases], self._now())
         self._stop = ctx.wait_for_external_event("stop")
         self._pause = ctx.wait_for_external_event("pause")
 
@@ -109,7 +112,7 @@ class Run:
             if refusal := (yield from self._gate(phase)):
                 return refusal
             self.started.append(phase.name)  # before the first apply: a half-applied phase is undone too
-            self.timeline.begin(phase.name, self.ctx.current_utc_datetime)
+            self.timeline.begin(phase.name, self._now())
             failure = yield from self._repeat(phase, phase.name)
             self.timeline.end(phase.name, PhaseState.FAILED if failure else PhaseState.DONE, self._now())
             self._record()
@@ -155,6 +158,7 @@ class Run:
         while True:
             outcome = yield from self._call(activity, self.plans[phase.name])
             if outcome.failed or outcome.result is None:
+                self.results[activity] = outcome.result or {}
                 return outcome
             progress = from_wire(outcome.result, Progress)
             self.timeline.observe(progress, self._now())
@@ -225,7 +229,8 @@ class Run:
             timer.cancel()
 
     def _now(self) -> datetime:
-        return self.ctx.current_utc_datetime
+        now = self.ctx.current_utc_datetime  # Durable gives it without a zone
+        return now if now.tzinfo else now.replace(tzinfo=UTC)
 
     def _show(self, phase: str, progress: Progress) -> None:
         self.ctx.set_custom_status(self.timeline.status(phase, progress, self._now()))

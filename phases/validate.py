@@ -70,17 +70,21 @@ def apply(plan: Plan, ports: Ports) -> Progress:
     world = _read_world(plan, ports)
     criteria = [_judge(name, check, world) for name, check in CRITERIA.items()]
     unmet = [c for c in criteria if not c.met]
+    result = {
+        "criteria": [{"name": c.name, "met": c.met, "evidence": c.evidence} for c in criteria],
+        "replicas_ready": sum(deployments.is_ready(pod) for pod in world.pods),
+    }
     if unmet:
         listed = "; ".join(f"{c.name}: {c.evidence}" for c in unmet)
-        raise VerificationFailed(f"{len(unmet)} of {len(criteria)} success criteria are not met: {listed}")
-    listed_criteria = [{"name": c.name, "met": c.met, "evidence": c.evidence} for c in criteria]
+        message = f"{len(unmet)} of {len(criteria)} success criteria are not met: {listed}"
+        raise VerificationFailed(message, result=result)
     return Progress(
         finished=True,
         step="all criteria met",
         done=len(criteria),
         total=len(criteria),
         unit="criteria",
-        result={"criteria": listed_criteria, "replicas_ready": len(world.pods)},
+        result=result,
     )
 
 

@@ -14,10 +14,12 @@ MigrationError(message, hint)
 class MigrationError(Exception):
     """A failure that a person can act on: `message` says what, where and how many; `hint` the next command."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", result: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.result = result
+        """What was found before it failed, as plain JSON for the report."""
 
 
 class TransientError(MigrationError):

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -132,7 +133,7 @@ def _faulty(name, step, current):
 
 @pytest.fixture
 def run(hub, current, monkeypatch):
-    quick = task.RetryPolicy(first_retry_interval=migration.timedelta(milliseconds=20), max_number_of_attempts=3)
+    quick = task.RetryPolicy(first_retry_interval=timedelta(milliseconds=20), max_number_of_attempts=3)
     monkeypatch.setattr(migration, "RETRY", quick)
     current.world = World()
 
@@ -340,6 +341,26 @@ def test_a_pause_is_not_heeded_while_open_webui_is_down(run):
 
     assert run(meanwhile=pause)["state"] == "migrated"
     assert len(looks) > 12
+
+
+def test_a_bug_of_the_orchestrator_is_undone_too(run, monkeypatch):
+    run.world.faults["second"] = lambda count, step: Progress(True, down_since="not a time")
+    report = run()
+    assert report["state"] == "rolled_back"
+    assert "bug" in report["failure"]["message"]
+    assert run.world.words == []
+
+
+def test_the_downtime_is_shown_and_reported(run):
+    began = datetime.now(UTC)
+
+    def down(count, step):
+        step()
+        later = (began + timedelta(seconds=7)).isoformat() if count == 3 else ""
+        return Progress(count == 3, "down", down_since=began.isoformat(), answering_since=later)
+
+    run.world.faults["second"] = down
+    assert run()["downtime_seconds"] == 7
 
 
 def test_a_bug_is_called_a_bug(run):
