@@ -10,6 +10,8 @@ MigrationError(message, hint)
 └ NeedsOperator              undo is unsafe or has failed: halt with the healthy side serving
 """
 
+from typing import Any
+
 
 class MigrationError(Exception):
     """A failure that a person can act on: `message` says what, where and how many; `hint` the next command."""
