@@ -48,6 +48,7 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
     parser.add_argument("--dir", type=Path, required=True, help="volumes, pods and logs are kept here")
     parser.add_argument("--node", default="scaleout-rehearsal", help="the node's name (default: %(default)s)")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of the node")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for every container")
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="the interpreter in images")
     parser.add_argument("--port", type=int, default=0, help="of the HTTPS server (default: a free one)")
     parser.add_argument(
@@ -67,6 +68,7 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
         directory=given.dir.resolve(),
         python=given.python,
         labels=dict(label.split("=", 1) for label in given.label),
+        environment=dict(variable.split("=", 1) for variable in given.env),
         port=given.port,
         probe_period_limit=given.probe_period,
         backoff_first=given.backoff,
@@ -86,6 +88,7 @@ def _problems(given: argparse.Namespace) -> Iterator[str]:
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", given.node):
         yield f"--node {given.node!r} is not a node name"
     yield from (f"--label {label} is not KEY=VALUE" for label in given.label if "=" not in label)
+    yield from (f"--env {variable} is not NAME=VALUE" for variable in given.env if "=" not in variable)
     if not given.python.is_file():
         yield f"--python {given.python} is not a file"
 

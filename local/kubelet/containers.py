@@ -26,10 +26,12 @@ from local.kubelet.options import Options
 from local.kubelet.probes import Patience, Prober, Readiness, Target, read_probe
 from local.kubelet.process_spec import ProcessSpec
 from local.kubelet.processes import Register, kill_session
+from local.kubelet.service_names import Addresses
 from local.kubelet.status import ContainerStatus, backoff_seconds, restarts_after
 
 _LAUNCHER = str(Path(launch.__file__).resolve())
 _CONFIGURATION_AGAIN_SECONDS = 1.0
+_CANNOT_START = 128  # the exit code that Kubernetes gives a container whose command could not be started
 _MESSAGE_BYTES, _MESSAGE_LINES, _FALLBACK_BYTES = 4096, 80, 2048
 
 
@@ -58,6 +60,7 @@ class Place:
     init: bool
     prepare: Callable[[Object], Awaitable[ProcessSpec]]
     report: Callable[[], Awaitable[None]]
+    services: Callable[[], Addresses]
 
 
 class Container:
@@ -90,28 +93,29 @@ class Container:
         """Run, and run again, until the pod's policy lets it rest; returns the last exit code."""
         policy = self._place.pod["spec"].get("restartPolicy") or "Always"
         while True:
-            code = await self._run_once()
-            if code is not None and not restarts_after(code, policy, init=self._place.init):
+            try:
+                code, waiting = await self._run_once(), ""
+            except StartError as error:
+                code, waiting = _CANNOT_START, str(error)
+                self.status.state = {"terminated": {"exitCode": code, "reason": "StartError", "message": waiting}}
+                await self._place.report()
+            if not restarts_after(code, policy, init=self._place.init):
                 return code
-            await self._back_off()
+            await self._back_off(waiting)
 
-    async def _run_once(self) -> int | None:
-        """Run once; returns the exit code, or None when it could not be started."""
-        try:
-            self.process_spec = await self._configured()
-            self._starting = asyncio.create_task(self._start(self.process_spec))
-            ended = await asyncio.shield(self._starting)
-        except StartError as error:
-            await self._wait_because("RunContainerError", str(error))
-            return None
+    async def _run_once(self) -> int:
+        """Run once; returns the exit code. Raises StartError."""
+        self.process_spec = await self._configured()
+        self._starting = asyncio.create_task(self._start(self.process_spec))
+        ended = await asyncio.shield(self._starting)
         await self._machinery.events.normal(self._place.pod, "Started", f"Started container {self.name}")
         watching = self._machinery.background.start(self._watch_probes(), f"probes of {self.name}")
         try:
-            await asyncio.shield(ended)
+            code = await asyncio.shield(ended)
         finally:
             watching.cancel()
         await self._place.report()
-        return self.status.exit_code
+        return code
 
     async def _configured(self) -> ProcessSpec:
         """Wait for the image and for everything the environment refers to."""
@@ -138,16 +142,18 @@ class Container:
         await self._place.report()
         await self._machinery.events.warning(self._place.pod, "Failed", f"Error: {reason}: {message}")
 
-    async def _back_off(self) -> None:
+    async def _back_off(self, cannot_start: str) -> None:
         options, pod = self._machinery.options, self._place.pod["metadata"]
         seconds = backoff_seconds(self.status.restarts, options.backoff_first, options.backoff_limit)
-        if "terminated" in self.status.state:
-            self.status.last_state = self.status.state
+        self.status.last_state = self.status.state
         full_name = f"{self.name} pod={pod['name']}_{pod['namespace']}({pod['uid']})"
         message = f"back-off {seconds:g}s restarting failed container={full_name}"
-        self.status.state = {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
-        await self._place.report()
-        await self._machinery.events.warning(self._place.pod, "BackOff", message)
+        if cannot_start:
+            await self._wait_because("RunContainerError", cannot_start)
+        else:
+            self.status.state = {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
+            await self._place.report()
+            await self._machinery.events.warning(self._place.pod, "BackOff", message)
         await asyncio.sleep(seconds)
         self.status.restarts += 1
 
@@ -158,11 +164,14 @@ class Container:
         self.previous_log = self.log or self.previous_log
         self.log = ContainerLog(self._place.log_directory / self.name / f"{self.status.restarts}.log")
         make_scratch(spec)
-        process = await start_process(spec, spec.command, stdin=False, merged=True)
+        reader, output = await open_pipe()
+        try:
+            process = await start_process(spec, spec.command, stdin=False, output=output)
+        finally:
+            os.close(output)
         self._process = process
         self._machinery.register.add(process.pid)
-        assert process.stdout is not None
-        recording = self._machinery.background.start(self.log.record(process.stdout), f"log of {self.name}")
+        recording = self._machinery.background.start(self.log.record(reader), f"log of {self.name}")
         self.status.container_id = f"process://{self._place.pod['metadata']['uid']}-{self.name}-{self.status.restarts}"
         self.status.state = {"running": {"startedAt": now()}}
         self.status.started = "startupProbe" not in self.spec
@@ -291,8 +300,8 @@ class Container:
         """Run a command beside the container's process, as exec does. Raises StartError."""
         if self.leader is None or self.process_spec is None:
             raise StartError(f"container {self.name} is not running")
-        rewritten = self.process_spec.rewrite_command(command)
-        visitor = await start_process(self.process_spec, rewritten, stdin=stdin, merged=False)
+        rewritten = self.process_spec.rewrite_command(command, self._place.services())
+        visitor = await start_process(self.process_spec, rewritten, stdin=stdin)
         self._visitors.add(visitor)
         self._machinery.register.add(visitor.pid)
         return visitor
@@ -347,12 +356,26 @@ def make_scratch(spec: ProcessSpec) -> None:
     spec.termination_log.write_bytes(b"")
 
 
+async def open_pipe() -> tuple[asyncio.StreamReader, int]:
+    """Open a pipe for a container's output: what reads it, and the end that the process is given.
+
+    Not asyncio's own: with that, waiting for a process lasts until whatever it left running has closed its output, too.
+    """
+    ours, theirs = os.pipe()
+    reader = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", 0)
+    )
+    return reader, theirs
+
+
 async def start_process(
-    spec: ProcessSpec, command: Sequence[str], *, stdin: bool, merged: bool
+    spec: ProcessSpec, command: Sequence[str], *, stdin: bool, output: int | None = None
 ) -> asyncio.subprocess.Process:
     """Start a command in a container's surroundings, in a session of its own. Raises StartError.
 
-    The launcher holds a pipe that closes when it becomes the command; what it writes there is why it could not.
+    `output` takes both standard output and error; without it the process has a pipe for each. The launcher holds a
+    pipe that closes when it becomes the command; what it writes there is why it could not.
     """
     if not command:
         raise StartError("no command specified")
@@ -363,8 +386,8 @@ async def start_process(
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", _LAUNCHER, json.dumps(plan), *command),
             stdin=pipe if stdin else nothing,
-            stdout=pipe,
-            stderr=asyncio.subprocess.STDOUT if merged else pipe,
+            stdout=pipe if output is None else output,
+            stderr=pipe if output is None else output,
             cwd=spec.directory,
             env=dict(spec.environment),
             pass_fds=(theirs,),

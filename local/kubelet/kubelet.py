@@ -72,11 +72,11 @@ class Kubelet:
 
     def _end(self, uid: str, grace: float, *, gone: bool) -> None:
         pod = self._pods.get(uid)
-        if pod is not None and (uid not in self._ending or gone):
+        if pod is not None and (uid not in self._ending or (gone and pod.is_running)):
             self._ending.add(uid)
-            self._background.start(self._finish(pod, grace, gone=gone), f"end of pod {pod.name}")
+            self._background.start(self._finish(pod, grace), f"end of pod {pod.name}")
 
-    async def _finish(self, pod: Pod, grace: float, *, gone: bool) -> None:
+    async def _finish(self, pod: Pod, grace: float) -> None:
         await pod.stop(grace)
         for delay in (0.5, 1, 2, 5):
             try:

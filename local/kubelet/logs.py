@@ -56,21 +56,25 @@ class ContainerLog:
         self._grown.set()
         self._grown = asyncio.Event()
 
-    def entries(self) -> list[bytes]:
-        """Return the log's entries as they lie on disk."""
-        return self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+    def entries(self, offset: int = 0) -> list[bytes]:
+        """Return the log's entries as they lie on disk, from a byte on. They are written whole, so none is cut."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.readlines()
 
     async def read(self, wanted: Wanted) -> AsyncIterator[bytes]:
         """Yield the log as the API serves it; with follow, until the container's run is over."""
         entries = self.entries()
-        seen = len(entries)
+        seen = sum(map(len, entries))
         yield b"".join(_served(_choose(entries, wanted), wanted.timestamps))[: wanted.limit_bytes]
         while wanted.follow:
             grown, closed = self._grown, self.closed
-            entries = self.entries()
-            if new := b"".join(_served(entries[seen:], wanted.timestamps)):
-                yield new
-            seen = len(entries)
+            entries = self.entries(seen)
+            seen += sum(map(len, entries))
+            if entries:
+                yield b"".join(_served(entries, wanted.timestamps))
             if closed:
                 return
             await grown.wait()

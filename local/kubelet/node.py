@@ -74,7 +74,7 @@ def _node(options: Options) -> Object:
     # Without this annotation the attach controller leaves the volumes of the node alone.
     annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
     metadata = {"name": name, "labels": labels | dict(options.labels), "annotations": annotations}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}}
 
 
 def _csi_node(name: str) -> Object:

@@ -18,6 +18,7 @@ class Options:
     directory: Path
     python: Path
     labels: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)  # for every container, under its own
     port: int = 0  # of the HTTPS server; 0 takes a free one
     cpu: str = "32"  # more than a laptop has: a rehearsal must not fail on a request for CPU that nothing here reserves
     memory: str = field(default_factory=lambda: f"{max(_memory_kibibytes(), 64 << 20)}Ki")

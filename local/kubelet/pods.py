@@ -65,7 +65,8 @@ class Pod:
         self._reporter = workshop.machinery.background.start(self._keep_reporting(), f"status of pod {self.name}")
 
     def _container(self, spec: Object, log_directory: Path, *, init: bool) -> Container:
-        place = Place(self.object, self.ip, log_directory, init, self._prepare, self.report)
+        services = self._workshop.services.addresses
+        place = Place(self.object, self.ip, log_directory, init, self._prepare, self.report, services)
         return Container(spec, place, self._workshop.machinery)
 
     @property
@@ -82,6 +83,10 @@ class Pod:
     @property
     def _restart_policy(self) -> str:
         return str(self.object["spec"].get("restartPolicy") or "Always")
+
+    @property
+    def is_running(self) -> bool:
+        return any(container.leader is not None for container in [*self.init, *self.containers])
 
     def find_container(self, name: str) -> Container | None:
         return next((each for each in [*self.containers, *self.init] if each.name == name), None)
@@ -124,6 +129,7 @@ class Pod:
             scratch=self._directory / "containers" / container["name"],
             services=workshop.services.addresses(),
             api_server=(server.hostname or "127.0.0.1", server.port or 443),
+            environment=workshop.machinery.options.environment,
         )
         spec = decide(container, image, values, mounts_of(container, self._volumes, values), around)
         if spec.keep_out and launch.landlock_version() == 0:

@@ -8,7 +8,7 @@ already.
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.kubelet import paths, service_names
@@ -33,6 +33,7 @@ class Surroundings:
     scratch: Path  # the container's own directory, in place of its image's file system
     services: Addresses
     api_server: tuple[str, int]
+    environment: Mapping[str, str] = field(default_factory=dict)  # what the node gives every container
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,11 @@ class ProcessSpec:
     writable: tuple[str, ...]
     keep_out: tuple[str, ...]
     namespace: str
-    services: Addresses
     termination_log: Path
 
-    def rewrite_command(self, command: Sequence[str]) -> tuple[str, ...]:
+    def rewrite_command(self, command: Sequence[str], services: Addresses) -> tuple[str, ...]:
         """Rewrite a command given from outside, of exec or of a probe, as the container's own."""
-        return _rewrite_command(command, self.mounts, self.services, self.namespace)
+        return _rewrite_command(command, self.mounts, services, self.namespace)
 
 
 def decide(
@@ -77,7 +77,6 @@ def decide(
         ),
         keep_out=tuple(str(mount.directory) for mount in mounts if mount.read_only),
         namespace=around.namespace,
-        services=around.services,
         termination_log=termination_log,
     )
 
@@ -102,6 +101,7 @@ def _environment(
         "KUBERNETES_SERVICE_PORT": str(around.api_server[1]),
         # For programs that keep container paths in their data, as Open WebUI does in `file.path`.
         "KUBELET_MOUNTS": json.dumps(dict(mounts)),
+        **around.environment,
     }
     for name, value in image.environment.items():
         result[name] = value if name == "PATH" else paths.rewrite(value, mounts)

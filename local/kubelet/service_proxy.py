@@ -58,6 +58,7 @@ class ServiceProxy:
         self._served: dict[tuple[str, str], ServedService] = {}
         self._made_up = _made_up_addresses()
         self._one_at_a_time = asyncio.Lock()
+        self._write()
         services.subscribe(self._on_service)
 
     def addresses(self) -> dict[tuple[str, str], str]:

@@ -133,7 +133,7 @@ def test_mounts_and_services_are_rewritten_everywhere() -> None:
     assert spec.environment["LIST"] == "/k/v/a:/b"
     assert spec.environment["HOST"] == "127.64.0.9"
     assert spec.directory == Path("/k/v/sub")
-    assert spec.rewrite_command(["cat", "/app/data/y"]) == ("cat", "/k/v/y")
+    assert spec.rewrite_command(["cat", "/app/data/y"], {}) == ("cat", "/k/v/y")
     assert json.loads(spec.environment["KUBELET_MOUNTS"])["/app/data"] == "/k/v"
 
 

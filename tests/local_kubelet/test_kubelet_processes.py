@@ -27,7 +27,6 @@ def spec(scratch: Path, *, writable: tuple[str, ...] = (), keep_out: tuple[str, 
         writable=(str(scratch), *writable, "/dev"),
         keep_out=keep_out,
         namespace="ollama",
-        services={},
         termination_log=scratch / "termination-log",
     )
     make_scratch(made)
@@ -36,9 +35,9 @@ def spec(scratch: Path, *, writable: tuple[str, ...] = (), keep_out: tuple[str, 
 
 def ran(made: ProcessSpec, *command: str) -> tuple[int | None, str]:
     async def run() -> tuple[int | None, str]:
-        process = await start_process(made, command, stdin=False, merged=True)
-        output, _ = await process.communicate()
-        return process.returncode, output.decode()
+        process = await start_process(made, command, stdin=False)
+        output, errors = await process.communicate()
+        return process.returncode, (output + errors).decode()
 
     return asyncio.run(run())
 
@@ -80,7 +79,7 @@ from pathlib import Path
 from tests.local_kubelet.test_kubelet_processes import spec
 from local.kubelet.containers import start_process
 async def main():
-    process = await start_process(spec(Path({str(tmp_path)!r})), ("sleep", "60"), stdin=False, merged=True)
+    process = await start_process(spec(Path({str(tmp_path)!r})), ("sleep", "60"), stdin=False)
     print(process.pid, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
