@@ -72,12 +72,15 @@ class HealthyHours:
     actions: Counter[str] = field(default_factory=Counter)
 
 
-def live_through(hours: int, *, seed: int = 11) -> HealthyHours:
+POLICY = Policy(minimum_replicas=3)
+
+
+def live_through(hours: int, *, seed: int = 11, policy: Policy = POLICY) -> HealthyHours:
     """Judge this many healthy hours, one reading a minute."""
     found = HealthyHours()
     while found.hours < hours:
         span = min(HOURS_PER_DEPLOYMENT, hours - found.hours)
-        for verdict in _one_deployment(span, seed + found.hours, found):
+        for verdict in _one_deployment(span, seed + found.hours, policy, found):
             found.actions[verdict.action] += 1
             found.false_rollbacks += verdict.action is Action.ROLL_BACK
         found.hours += span
@@ -85,11 +88,11 @@ def live_through(hours: int, *, seed: int = 11) -> HealthyHours:
     return found
 
 
-def _one_deployment(hours: int, seed: int, found: HealthyHours) -> Iterator[Verdict]:
+def _one_deployment(hours: int, seed: int, policy: Policy, found: HealthyHours) -> Iterator[Verdict]:
     """One Deployment's verdicts; its replicas follow them."""
     site = Site(random.Random(seed))  # noqa: S311 - repeatable
     site.settle()
-    policy, state, now = Policy(minimum_replicas=3), GuardState(), START
+    state, now = GuardState(), START
     for minute in range(hours * 60):
         now += TICK
         if not site.changes and site.dice.random() < 1 / TICKS_BETWEEN_INCIDENTS:

@@ -9,6 +9,7 @@ from local.guard_sim.compare import Result
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 860, 150, 52, 30, 44
 COLOURS = {"guard": "#1f77b4", "guard over HPA": "#2ca02c", "HPA alone": "#d62728", "KEDA alone": "#9467bd"}
+MOST_POINTS = 300
 
 type Points = Sequence[tuple[float, float]]
 
@@ -27,9 +28,10 @@ def write_plots(results: Sequence[Result], directory: Path, limit: int) -> list[
 def plot(results: Sequence[Result], limit: int) -> str:
     """The trace's two panels with a legend."""
     minutes = max(sample.minute for result in results for sample in result.samples)
-    replicas = {r.contestant: [(s.minute, float(s.replicas)) for s in r.samples] for r in results}
-    used = {r.contestant: [(s.minute, float(s.used)) for s in r.samples] for r in results}
-    load = [(s.minute, s.load / 20) for s in results[0].samples]
+    samples = {r.contestant: r.samples[:: max(1, int(minutes / MOST_POINTS))] for r in results}
+    replicas = {name: [(s.minute, float(s.replicas)) for s in seen] for name, seen in samples.items()}
+    used = {name: [(s.minute, float(s.used)) for s in seen] for name, seen in samples.items()}
+    load = [(s.minute, s.load / 20) for s in samples[results[0].contestant]]
     parts = [
         *_legend(results[0].trace),
         *_panel("replicas (grey: load / 20 queries)", TOP, minutes, replicas, background=load),

@@ -148,7 +148,10 @@ def _connection_findings(case: Case) -> Iterator[tuple[str, str]]:
 
 def _pod_findings(case: Case) -> Iterator[tuple[str, str]]:
     """Pods that serve now and will not for long; a move that had no effect."""
-    sign, oldest = case.sign, case.signs[0]
+    sign = case.sign
+    if sign.serving is None:
+        return
+    oldest = next(earlier for earlier in case.signs if earlier.serving is not None)
     restarts = sign.restarts - oldest.restarts
     if restarts >= case.policy.restarts:
         span = _minutes(sign.at - oldest.at)

@@ -330,6 +330,11 @@ def test_an_idle_transaction_restarts_and_memory_are_told_and_not_repeated_for_h
     assert [v.rule for _, v in acted([*HEALTHY, killed, killed])] == ["restarts", "memory"]
 
 
+def test_restarts_of_long_ago_are_not_told_when_the_first_readings_were_blind() -> None:
+    often = reading(pods=[pod(0, restarts=40), pod(1), pod(2)])
+    assert acted([without(often, Part.PODS)] * 2 + [often] * 8) == []
+
+
 def test_a_move_without_effect_is_told() -> None:
     actions = acted([reading(busy=50)] * 2 + [reading(busy=40)] * 4)
     assert [v.rule for _, v in actions] == ["add_replicas", "no_effect"]
