@@ -1,6 +1,7 @@
 """One rehearsal from nothing: raise the world, run the migration through the app's HTTP trigger, report, tear down."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -24,8 +25,9 @@ from shared.errors import ConfigurationError
 DONE, FAILED, BAD_USAGE, NEEDS_OPERATOR = 0, 1, 2, 3
 EXIT_CODES = {"migrated": DONE, "planned": DONE, "halted": NEEDS_OPERATOR}
 FAULT_KINDS = ("permanent", "transient", "bug", "kill")
-BUILD = ROOT / "build"
-HOME = ROOT / ".rehearsal"
+BUILD = Path(os.environ.get("SCALEOUT_BUILD_DIR") or ROOT / "build")
+HOME = Path(os.environ.get("SCALEOUT_REHEARSAL_DIR") or ROOT / ".rehearsal")
+"""Another folder lets a second rehearsal run beside the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def _fingerprint(world: World) -> fingerprint.Fingerprint:
 
 
 def _write(report: dict[str, Any], copy_to: Path | None) -> None:
-    BUILD.mkdir(exist_ok=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (BUILD / "report.json").write_text(text)
     (BUILD / "report.html").write_text(render(report))
@@ -203,7 +205,11 @@ def _conclude(report: dict[str, Any], console: Console) -> None:
     if "unchanged" in report:
         changed = ", ".join(report["changed"])
         console.print("nothing was changed" if report["unchanged"] else f"[red]changed: {changed}[/red]")
-    console.print("report: build/report.html and build/report.json")
+    console.print(f"report: {_shown(BUILD / 'report.html')} and {_shown(BUILD / 'report.json')}")
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _exit_code(report: dict[str, Any]) -> int:
