@@ -244,7 +244,7 @@ def apply_configuration(
         Conflict(other, path) for other, share in sorted(others.items()) for path in sorted(share.fields & changed)
     )
     dropped = _droppable(before - wanted, others)
-    for path in sorted(dropped, key=len, reverse=True):
+    for path in sorted(dropped, key=len):  # an item before what is in it, while its key still identifies it
         _remove(merged, path, schema)
     if force:
         others = dict(_without_fields(others, changed, except_for=owner, time=time))
@@ -313,10 +313,10 @@ def _remove(value: Any, path: Path, schema: Schema) -> None:
     element, rest = path[0], path[1:]
     if isinstance(value, list):
         index = next((i for i, item in enumerate(value) if _element_of(item, schema) == element), None)
-        if index is not None and rest:
-            _remove(value[index], rest, schema.element or schema)
-        elif index is not None:
+        if index is not None and not rest:
             del value[index]
+        elif index is not None and rest not in [(f"f:{key}",) for key in schema.list_keys]:
+            _remove(value[index], rest, schema.element or schema)
         return
     name = element.removeprefix("f:")
     if not isinstance(value, dict) or name not in value:

@@ -12,6 +12,7 @@ from local.cluster.objects import Object, annotations_of, condition, from_timest
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 COMPLETE, FAILED, SUSPENDED = "Complete", "Failed", "Suspended"
+_ANNOUNCED_BY = {COMPLETE: "SuccessCriteriaMet", FAILED: "FailureTarget"}
 _LONGEST_BACKOFF = timedelta(minutes=10)
 
 
@@ -22,6 +23,11 @@ class Verdict:
     type: str
     reason: str
     message: str
+
+    @property
+    def announcement(self) -> "Verdict":
+        """The condition that states the outcome before the last pod has stopped."""
+        return Verdict(_ANNOUNCED_BY[self.type], self.reason, self.message)
 
 
 SUCCEEDED = Verdict(COMPLETE, "CompletionsReached", "Reached expected number of succeeded pods")
@@ -56,9 +62,19 @@ def active_pods(pods: Iterable[Object]) -> tuple[Object, ...]:
     return tuple(pod for pod in pods if phase_of(pod) not in ("Succeeded", "Failed") and not is_terminating(pod))
 
 
+def announced(job: Object) -> Verdict | None:
+    """Return the outcome that has been stated already: pods that are stopped for it must not change it."""
+    for type_, early in _ANNOUNCED_BY.items():
+        if found := condition(job, early):
+            return Verdict(type_, found["reason"], found["message"])
+    return None
+
+
 def judge(job: Object, tally: Tally, now: datetime) -> Verdict | None:
     """Return how the Job ends, None while it goes on. Too many failures weigh more than success, as in Kubernetes."""
     spec = job["spec"]
+    if stated := announced(job):
+        return stated
     if tally.failed > spec["backoffLimit"]:
         return TOO_MANY_FAILURES
     deadline = deadline_of(job)

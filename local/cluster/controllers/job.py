@@ -189,8 +189,7 @@ class JobController:
         job = self._registry.get(key)
         status = copy_of(dict(status_of(job)))
         conditions = status.get("conditions") or []
-        early = "SuccessCriteriaMet" if verdict.type == completion.COMPLETE else "FailureTarget"
-        conditions = self._with(conditions, Verdict(early, verdict.reason, verdict.message))
+        conditions = self._with(conditions, verdict.announcement)
         self._stop(tally.active)
         still_running = [pod for pod in pods if self._is_running(pod)]
         if not still_running:
