@@ -26,6 +26,7 @@ class Part(enum.StrEnum):
     AUTOSCALER = "autoscaler"
     EVENTS = "events"
     ANSWERS = "answers"
+    MIGRATION = "migration"
 
 
 class Obstacle(enum.StrEnum):
