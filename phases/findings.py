@@ -34,6 +34,13 @@ PERMISSIONS = (
 
 KNOWN_VERSION = "0.12"
 
+POLICIES = {
+    "clean": "They are copied without it, and listed in the report.",
+    "keep_out": "They are left out of the copy and listed in the report; the old store keeps them.",
+    "stop": "Settle it in Open WebUI, then plan again.",
+}
+"""The mover's policies for rows that cannot be copied as they are, as a person would say them."""
+
 
 def deployment_problems(deployment: Manifest, facts: DeploymentFacts) -> list[Problem]:
     """What in the Deployment itself stands in the way."""
@@ -70,7 +77,7 @@ def store_problems(survey: Survey) -> list[Problem]:
             code=str(found.get("code", "store")),
             severity=Severity(found.get("severity", "warning")),
             message=str(found.get("message", "")),
-            hint=str(found.get("policy") or found.get("hint") or ""),
+            hint=POLICIES.get(str(found.get("policy")), str(found.get("policy") or "")),
             ids=tuple(str(i) for i in found.get("ids") or []),
         )
         for found in survey.store.get("problems") or []

@@ -58,8 +58,13 @@ def plan(brief: Brief, ports: Ports) -> Survey:
         found.problems += deployment_problems(deployment, facts)
     storage = found.attempt("storage", lambda: _read_storage(ports.cluster, brief))
     found.problems += _permission_problems(ports.cluster)
+    found.attempt("secret", lambda: ports.secrets.read(target.admin_password_secret))
     server = found.attempt("server", ports.server.read)
-    address = found.attempt("database_url", lambda: _read_address(ports.cluster, deployment, facts)) if facts else None
+    address = (
+        found.attempt("database_url", lambda: _read_address(ports.cluster, deployment, facts, target))
+        if facts
+        else None
+    )
     database = found.attempt("database", lambda: _read_database(ports, address)) if address else None
     survey = Survey(deployment=facts, address=address, database=database, server=server, storage=storage)
     if facts and facts.pod:
@@ -124,7 +129,9 @@ def _permission_problems(cluster: Cluster) -> list[Problem]:
     return [Problem("permissions", Severity.BLOCKING, f"the identity may not: {listed}", hint)]
 
 
-def _read_address(cluster: Cluster, deployment: Manifest | None, facts: DeploymentFacts) -> DatabaseAddress:
+def _read_address(
+    cluster: Cluster, deployment: Manifest | None, facts: DeploymentFacts, target: Target
+) -> DatabaseAddress:
     """Where DATABASE_URL points. The URL holds the password, so only its address leaves this function."""
     url = _variable(cluster, deployments.container(deployment or {}, facts.container), "DATABASE_URL")
     address = deployments.parse_database_url(url) if url else None
@@ -132,6 +139,11 @@ def _read_address(cluster: Cluster, deployment: Manifest | None, facts: Deployme
         raise ConfigurationError(
             f"container {facts.container} has no PostgreSQL DATABASE_URL",
             hint="Move Open WebUI's application data to PostgreSQL first: several replicas cannot share SQLite.",
+        )
+    if address.name != target.database:
+        raise ConfigurationError(
+            f"DATABASE_URL points at database {address.name!r}, but the request says {target.database!r}",
+            hint="Correct target.database.",
         )
     return address
 

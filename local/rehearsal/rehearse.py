@@ -17,6 +17,7 @@ from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
 from local.rehearsal.prober import Prober, Seen
 from local.rehearsal.processes import ROOT
+from local.rehearsal.refusal import refused_report, unreadable_store
 from local.rehearsal.report_page import render
 from local.rehearsal.world import Layout, World
 from local.sample import extract
@@ -79,6 +80,11 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         wishes.port,
         list(wishes.faults),
     )
+    if problem := unreadable_store(data):
+        report = refused_report(problem)
+        _write(report, wishes.json_file)
+        _conclude(report, console)
+        return FAILED
     try:
         world.open(data, app_sql)
         before = _fingerprint(world) if wishes.plan_only else None
@@ -195,17 +201,31 @@ def _conclude(report: dict[str, Any], console: Console) -> None:
         if problem["severity"] == "blocking":
             console.print(f"[red]{problem['code']}: {problem['message']}[/red]", highlight=False)
             console.print(f"→ {problem['hint']}", highlight=False) if problem["hint"] else None
-    met = sum(c["met"] for c in report["criteria"])
-    console.print(
-        f"[bold]{report['state'].replace('_', ' ')}[/bold]: {report['rows_moved']:,} chunks moved, "
-        f"{report['rows_verified']:,} verified in {report['collections']} collections, "
-        f"{report['replicas_ready']} replicas ready, {met} of {len(report['criteria'])} criteria met, "
-        f"downtime {report['downtime_seconds']} s, {report['rehearsal']['seconds']} s in all"
-    )
+    if report["state"] == "planned":
+        for change in report["changes"]:
+            console.print(f"would {change['action']} {change['kind']} {change['name']}: {change['detail']}")
+    seconds = report["rehearsal"]["seconds"]
+    console.print(f"[bold]{report['state'].replace('_', ' ')}[/bold]: {_figures(report)}, {seconds} s in all")
     if "unchanged" in report:
         changed = ", ".join(report["changed"])
         console.print("nothing was changed" if report["unchanged"] else f"[red]changed: {changed}[/red]")
     console.print(f"report: {_shown(BUILD / 'report.html')} and {_shown(BUILD / 'report.json')}")
+
+
+def _figures(report: dict[str, Any]) -> str:
+    """What there is to say of this end in one line."""
+    store = report["store"].get("chroma") or {}
+    blocking = sum(problem["severity"] == "blocking" for problem in report["problems"])
+    if report["state"] == "refused":
+        return f"{blocking} blocking problem{'' if blocking == 1 else 's'}, nothing was begun"
+    if report["state"] == "planned":
+        return f"{store.get('rows', 0):,} chunks in {store.get('collection_count', 0)} collections can be moved"
+    met = sum(c["met"] for c in report["criteria"])
+    return (
+        f"{report['rows_moved']:,} chunks moved, {report['rows_verified']:,} verified in {report['collections']} "
+        f"collections, {report['replicas_ready']} replicas ready, {met} of {len(report['criteria'])} criteria met, "
+        f"downtime {report['downtime_seconds']} s"
+    )
 
 
 def _shown(path: Path) -> Path:
