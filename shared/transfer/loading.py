@@ -84,7 +84,12 @@ def copy_vectors(
             connection.commit()
             pieces = remaining_pieces(connection, run, catalog, collections)
         limit = rows_per_second / workers if rows_per_second else 0
-        copied = _run_workers(Load(url, run, catalog, column, careful, limit), pieces, workers, progress)
+        copied = _run_workers(
+            Load(url, run, catalog, column, careful, limit),
+            pieces,
+            workers if catalog.reader == "files" else 1,
+            progress,
+        )
         return copied, len(collections), len(catalog.collections)
 
     (copied, moved, listed), reader = with_fallback(store, copy, scratch, load, selection=chosen, progress=progress)
@@ -166,7 +171,9 @@ class _Shared:
 
 def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progress) -> int:
     total = sum(len(piece.keys) for piece in pieces)
-    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    # A fork shares what is loaded; but chromadb runs threads of its own, which a fork would cut off.
+    forks = sys.platform == "linux" and load.catalog.reader == "files"
+    context: Any = multiprocessing.get_context("fork" if forks else "spawn")
     shared = _Shared(pieces, context.Value("q", 0), context.Value("q", 0), os.getpid())
     children: dict[Pipe, multiprocessing.process.BaseProcess] = {}
     try:

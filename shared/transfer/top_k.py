@@ -7,6 +7,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from .chroma_catalog import Collection
+from .cleaning import clean
 from .copy_binary import VectorColumn
 from .errors import VerificationFailed
 from .progress import Progress, silent
@@ -39,7 +40,7 @@ def check_top_k(
     checked = 0
     for at, collection in enumerate(fitting[:samples]):
         keys = source.keys(collection)
-        rows = source.read(collection, keys)
+        rows, _ = clean(source.read(collection, keys))
         if not len(rows):
             continue
         for position in (

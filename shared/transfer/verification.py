@@ -148,7 +148,12 @@ class _Check:
     def finish(self, collections: tuple[Collection, ...], samples: int, progress: Progress) -> dict[str, Any]:
         """Compare searches, note in the ledger that everything was compared, and return the rows."""
         changed = ledger.unverified(self._connection, self._run)
-        asked = tuple(one for one in collections if one.name in changed) if self._scope.incremental else collections
+        before = self._before()  # where other rows are, the nearest neighbours are others too
+        asked = tuple(
+            one
+            for one in collections
+            if one.name not in before and (one.name in changed or not self._scope.incremental)
+        )
         checked = check_top_k(self._connection, self._source, asked, self.column, samples=samples, progress=progress)
         ledger.set_verified(self._connection, self._run)
         rows = self.own_rows()
@@ -172,6 +177,7 @@ class _Check:
         digests = document_chunk.digests(self._connection, self.column, dimensions)
         counts = document_chunk.counts(self._connection)
         by_name = {one.name: one for one in collections}
+        before = self._before()
         found = []
         for at, name in enumerate(sorted(expected.keys() | digests.keys())):
             rows, digest = expected.get(name, (0, 0))
@@ -179,7 +185,7 @@ class _Check:
                 f"{counts.get(name, 0):,} rows in the table, {rows:,} copied" if counts.get(name, 0) != rows else ""
             )
             if name in dimensions:
-                reason = reason or _digest_difference(digests.get(name, (0, 0, 0)), digest)
+                reason = reason or _digest_difference(digests.get(name, (0, 0, 0)), digest, before.get(name, (0, 0))[0])
             if name in by_name:
                 reason = reason or self._count_difference(by_name[name], rows)
             ids = self.compare(by_name[name]) if name in by_name and (reason or self._scope.full) else ()
@@ -265,27 +271,34 @@ class _Check:
             equal.append(same_vector and (text, metadata) == there[1:])
         return equal
 
-    def mend(self, collection: Collection, ids: tuple[str, ...]) -> None:
-        """Copy exactly these rows again, and bring the ledger to what the table then holds. Commits."""
-        execute = self._connection.execute
-        execute("delete from document_chunk where id = any(%s)", (list(ids),))
-        raw = [one.encode() for one in ids]
-        slices = (self._source.read_ids(collection, raw[at : at + SLICE_ROWS]) for at in range(0, len(raw), SLICE_ROWS))
-        written = copy_slices(self._connection, collection.name, self.column, slices, run=self._run, careful=False)
-        rows, digest, _ = document_chunk.digests(
-            self._connection, self.column, {collection.name: collection.dimension or 0}
-        ).get(collection.name, (0, 0, 0))
-        was_rows, was_digest = ledger.expected(self._connection, self._run).get(collection.name, (0, 0))
-        ledger.add_batch(
-            self._connection,
-            self._run,
-            ledger.Batch(collection.id, "repair", rows - was_rows, digest - was_digest, written.ids),
-        )
-        if self.compare(collection):
-            raise VerificationFailed(
-                f"collection {collection.name} still differs after {len(ids)} rows were copied again"
+    def mend(self, differing: dict[Collection, tuple[str, ...]]) -> None:
+        """Copy exactly these rows again, and bring the ledger to what the table then holds. All or nothing; commits.
+
+        First all of them are deleted: a row may have been found under another collection than its own.
+        """
+        for ids in differing.values():
+            self._connection.execute("delete from document_chunk where id = any(%s)", (list(ids),))
+        for collection, ids in differing.items():
+            raw = [one.encode() for one in ids]
+            slices = (
+                self._source.read_ids(collection, raw[at : at + SLICE_ROWS]) for at in range(0, len(raw), SLICE_ROWS)
             )
+            written = copy_slices(self._connection, collection.name, self.column, slices, run=self._run, careful=False)
+            self._correct_ledger(collection, written.ids)
+        for collection, ids in differing.items():
+            if self.compare(collection):
+                raise VerificationFailed(
+                    f"collection {collection.name} still differs after {len(ids)} rows were copied again"
+                )
         self._connection.commit()
+
+    def _correct_ledger(self, collection: Collection, ids: list[str]) -> None:
+        dimensions = {collection.name: collection.dimension or 0}
+        found = document_chunk.digests(self._connection, self.column, dimensions)
+        rows, digest, _ = found.get(collection.name, (0, 0, 0))
+        was_rows, was_digest = ledger.expected(self._connection, self._run).get(collection.name, (0, 0))
+        correction = ledger.Batch(collection.id, "repair", rows - was_rows, digest - was_digest, ids)
+        ledger.add_batch(self._connection, self._run, correction)
 
     def _before(self) -> dict[str, tuple[int, int]]:
         rows = self._connection.execute(
@@ -296,18 +309,20 @@ class _Check:
         return {name: (count, int(digest)) for name, count, digest in rows}
 
 
-def _digest_difference(found: tuple[int, int, int], digest: int) -> str:
+def _digest_difference(found: tuple[int, int, int], digest: int, rows_before: int) -> str:
     if found[1] != digest:
         return "the contents differ"
-    return f"{found[2]:,} vectors are not padded with zeros" if found[2] else ""
+    # Rows that were there before may be of another embedding model, and longer.
+    return f"{found[2]:,} vectors are not padded with zeros" if found[2] > rows_before else ""
 
 
 def _repair(check: _Check, collections: tuple[Collection, ...], *, progress: Progress) -> int:
     """Mend every collection that differs; return the number of rows that were copied again."""
     by_name = {one.name: one for one in collections}
-    mended = 0
-    for difference in check.differences(collections, progress=progress):
-        if difference.collection in by_name and difference.ids:
-            check.mend(by_name[difference.collection], difference.ids)
-            mended += len(difference.ids)
-    return mended
+    differing = {
+        by_name[one.collection]: one.ids
+        for one in check.differences(collections, progress=progress)
+        if one.collection in by_name and one.ids
+    }
+    check.mend(differing)
+    return sum(map(len, differing.values()))
