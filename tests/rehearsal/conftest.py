@@ -1,0 +1,3 @@
+from tests.rehearsal.fix_world import app, world
+
+__all__ = ["app", "world"]
