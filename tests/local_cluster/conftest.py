@@ -54,8 +54,10 @@ def is_ready(node: client.V1Node) -> bool:
 def cluster(kubeconfig: str) -> Iterator[Cluster]:
     found = Cluster(kubeconfig, f"contract-{some_name()}")
     found.core.create_namespace({"metadata": {"name": found.namespace}})
-    accounts = lambda: found.core.list_namespaced_service_account(found.namespace).items  # noqa: E731
-    eventually(accounts, "the namespace has its service account")
+    eventually(
+        lambda: found.core.list_namespaced_service_account(found.namespace).items,
+        "the namespace has its service account",
+    )
     yield found
     found.core.delete_namespace(found.namespace)
 

@@ -138,5 +138,5 @@ def test_a_namespace_is_emptied_and_takes_nothing_new(cluster: Cluster, name: st
         return bool(held and held[0].metadata.deletion_timestamp)
 
     eventually(try_to_release, "the deletion spreads")
-    left = lambda: [n for n in cluster.core.list_namespace().items if n.metadata.name == name]  # noqa: E731
-    eventually(lambda: not left(), "the namespace is gone")
+    by_name = {"field_selector": f"metadata.name={name}"}
+    eventually(lambda: not cluster.core.list_namespace(**by_name).items, "the namespace is gone")

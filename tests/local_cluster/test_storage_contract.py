@@ -58,8 +58,11 @@ def with_volume(body: dict[str, Any], claim_name: str) -> dict[str, Any]:
 def run(cluster: Cluster, body: dict[str, Any]) -> None:
     cluster.batch.create_namespaced_job(cluster.namespace, body)
     name = body["metadata"]["name"]
-    done = lambda: cluster.batch.read_namespaced_job(name, cluster.namespace).status.succeeded == 1  # noqa: E731
-    eventually(done, f"job {name} succeeds")
+    eventually(lambda: has_succeeded(cluster, name), f"job {name} succeeds")
+
+
+def has_succeeded(cluster: Cluster, name: str) -> bool:
+    return cluster.batch.read_namespaced_job(name, cluster.namespace).status.succeeded == 1
 
 
 def test_a_claim_of_an_immediate_class_gets_a_volume_at_once(running: Cluster, name: str) -> None:
@@ -99,8 +102,9 @@ def test_a_claim_in_use_stays_until_its_pod_is_gone(running: Cluster, name: str)
     create(running, claim(name, FILES, ("ReadWriteMany",)))
     bound(running, name)
     running.apps.create_namespaced_deployment(running.namespace, with_volume(deployment(name, 1), name))
-    ready = lambda: running.apps.read_namespaced_deployment(name, running.namespace).status.ready_replicas  # noqa: E731
-    eventually(ready, "the pod runs")
+    eventually(
+        lambda: running.apps.read_namespaced_deployment(name, running.namespace).status.ready_replicas, "the pod runs"
+    )
     delete(running, name)
     assert claimed(running, name).metadata.deletion_timestamp
     assert claimed(running, name).status.phase == "Bound"
@@ -118,8 +122,7 @@ def test_a_pod_whose_claim_is_missing_waits_for_it(running: Cluster, name: str) 
     message = eventually(reasons, "the scheduler has spoken")[0]
     assert f'persistentvolumeclaim "{name}" not found' in message
     create(running, claim(name, FILES, ("ReadWriteMany",)))
-    done = lambda: running.batch.read_namespaced_job(name, running.namespace).status.succeeded == 1  # noqa: E731
-    eventually(done, "the job goes on")
+    eventually(lambda: has_succeeded(running, name), "the job goes on")
 
 
 def test_a_retained_volume_is_released_and_can_be_bound_again_with_its_data(running: Cluster, name: str) -> None:

@@ -115,8 +115,10 @@ class TestDeployment:
         roll_out(running, deployment(name, 1, strategy=SURGE_ONLY, progressDeadlineSeconds=1))
         patch = {"spec": {"template": {"spec": {"containers": [NEVER_READY]}}}}
         running.apps.patch_namespaced_deployment(name, running.namespace, patch)
-        late = lambda: conditions(deployed(running, name))["Progressing"].reason == "ProgressDeadlineExceeded"  # noqa: E731
-        eventually(late, "the deadline passes")
+        eventually(
+            lambda: conditions(deployed(running, name))["Progressing"].reason == "ProgressDeadlineExceeded",
+            "the deadline passes",
+        )
         found = conditions(deployed(running, name))
         assert (found["Progressing"].status, found["Available"].status) == ("False", "True")
 
@@ -187,8 +189,10 @@ class TestPod:
         body = deployment(name, 1)
         body["spec"]["template"]["spec"]["nodeSelector"] = {"no-such-label": "x"}
         running.apps.create_namespaced_deployment(running.namespace, body)
-        reason = lambda: [conditions(pod).get("PodScheduled") for pod in pods(running, name)]  # noqa: E731
-        found = eventually(lambda: [c for c in reason() if c], "the scheduler has spoken")[0]
+        found = eventually(
+            lambda: [c for pod in pods(running, name) if (c := conditions(pod).get("PodScheduled"))],
+            "the scheduler has spoken",
+        )[0]
         assert (found.status, found.reason) == ("False", "Unschedulable")
         assert "didn't match Pod's node affinity/selector" in found.message
         running.apps.delete_namespaced_deployment(name, running.namespace)
@@ -253,18 +257,25 @@ class TestJob:
 
     def test_suspended_starts_no_pod_until_it_is_resumed(self, running: Cluster, name: str) -> None:
         running.batch.create_namespaced_job(running.namespace, job(name, suspend=True))
-        suspended = lambda: conditions(running.batch.read_namespaced_job(name, running.namespace)).get("Suspended")  # noqa: E731
-        assert eventually(suspended, "it is suspended").status == "True"
+        found = eventually(
+            lambda: conditions(running.batch.read_namespaced_job(name, running.namespace)).get("Suspended"),
+            "it is suspended",
+        )
+        assert found.status == "True"
         assert not pods(running, name, "job-name")
         running.batch.patch_namespaced_job(name, running.namespace, {"spec": {"suspend": False}})
         assert self.wait(running, name).status.succeeded == 1
 
     def test_with_a_time_to_live_goes_with_its_pods(self, running: Cluster, name: str) -> None:
         running.batch.create_namespaced_job(running.namespace, job(name, ttlSecondsAfterFinished=1))
-        jobs = lambda: (
-            running.batch.list_namespaced_job(running.namespace, field_selector=f"metadata.name={name}").items
-        )  # noqa: E731
-        eventually(lambda: not jobs() and not pods(running, name, "job-name"), "both are gone")
+        by_name = {"field_selector": f"metadata.name={name}"}
+        eventually(
+            lambda: (
+                not running.batch.list_namespaced_job(running.namespace, **by_name).items
+                and not pods(running, name, "job-name")
+            ),
+            "both are gone",
+        )
 
     def test_deleted_in_the_background_stops_its_pod(self, running: Cluster, name: str) -> None:
         running.batch.create_namespaced_job(running.namespace, job(name, "sleep 60"))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from local.cluster.controllers.ownership import MANAGER
+from local.cluster.controllers.recorder import Recorder
 from local.cluster.kinds import CLAIMS, CSI_DRIVERS, PODS, VOLUME_ATTACHMENTS, VOLUMES
 from local.cluster.objects import Object, claims_of, is_finished, is_terminating, name_of, namespace_of
 from local.cluster.registry import Registry, Writer, key_of
@@ -23,6 +24,7 @@ class AttachmentController:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._events = Recorder(registry, "attachdetach-controller")
 
     def affected(self, event: Event) -> Iterable[Key]:
         if event.resource is VOLUMES:
@@ -41,7 +43,7 @@ class AttachmentController:
             for found in self._registry.store.all_of(VOLUME_ATTACHMENTS)
             if found["spec"]["source"].get("persistentVolumeName") == key.name
         ]
-        needed = self._nodes_in_need(volume) if volume and self._must_be_attached(volume) else []
+        needed = self._nodes_in_need(volume) if volume and self._must_be_attached(volume) else {}
         for attachment in attachments:
             if attachment["spec"]["nodeName"] not in needed and not is_terminating(attachment):
                 self._registry.delete(key_of(VOLUME_ATTACHMENTS, attachment))
@@ -51,6 +53,9 @@ class AttachmentController:
             if volume and node not in attached_to and is_free:
                 self._attach(volume, node)
                 attached_to.add(node)
+            elif volume and node not in attached_to:
+                message = f'Multi-Attach error for volume "{key.name}" Volume is already used by pod(s) on another node'
+                self._events.warning(needed[node], "FailedAttachVolume", message)
         return None
 
     def _volumes_of(self, pod: Object) -> Iterator[Object]:
@@ -60,14 +65,14 @@ class AttachmentController:
             if volume:
                 yield volume
 
-    def _nodes_in_need(self, volume: Object) -> list[str]:
-        """Return the nodes with a pod, even one that is being stopped, that mounts the volume."""
-        nodes: dict[str, None] = {}
+    def _nodes_in_need(self, volume: Object) -> dict[str, Object]:
+        """Return the nodes with a pod, even one that is being stopped, that mounts the volume; with such a pod."""
+        nodes: dict[str, Object] = {}
         for pod in self._registry.store.all_of(PODS, volume["spec"].get("claimRef", {}).get("namespace", "")):
             node = pod["spec"].get("nodeName")
             if node and not is_finished(pod) and any(found is volume for found in self._volumes_of(pod)):
-                nodes[node] = None
-        return list(nodes)
+                nodes[node] = pod
+        return nodes
 
     def _must_be_attached(self, volume: Object) -> bool:
         driver = volume["spec"].get("csi", {}).get("driver")

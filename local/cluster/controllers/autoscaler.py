@@ -14,6 +14,7 @@ from local.cluster import selectors
 from local.cluster.controllers import autoscaling
 from local.cluster.controllers.autoscaling import Measurement, Recommendation
 from local.cluster.controllers.ownership import MANAGER
+from local.cluster.controllers.recorder import Recorder
 from local.cluster.kinds import AUTOSCALERS, PODS, find_kind
 from local.cluster.kubelet_proxy import KubeletProxy
 from local.cluster.objects import (
@@ -55,6 +56,7 @@ class Autoscaler:
 
     def __init__(self, registry: Registry, kubelets: KubeletProxy, period: timedelta) -> None:
         self._registry = registry
+        self._events = Recorder(registry, "horizontal-pod-autoscaler")
         self._kubelets = kubelets
         self._period = period.total_seconds()
         self._history: dict[Key, tuple[Recommendation, ...]] = {}
@@ -110,6 +112,7 @@ class Autoscaler:
             self._registry.change(
                 target_key, lambda obj: obj["spec"].update(replicas=decision.replicas), MANAGER, "scale"
             )
+            self._events.normal(autoscaler, "SuccessfulRescale", f"New size: {decision.replicas}")
         self._report(key, status_of(target).get("replicas", 0), decision, rescaled=decision.replicas != current)
 
     def _decide(self, key: Key, autoscaler: Object, target: Object, usage: Usage) -> Decision:
@@ -128,6 +131,7 @@ class Autoscaler:
         try:
             wanted, metrics = self._measure(autoscaler, target, usage)
         except NoMetrics as reason:
+            self._events.warning(autoscaler, "FailedGetResourceMetric", str(reason))
             return Decision(current, [able, ("ScalingActive", "False", "FailedGetResourceMetric", str(reason))])
         history = self._history.get(key, ())
         stable, self._history[key] = autoscaling.stabilize(autoscaler, history, wanted, current, self._registry.clock())

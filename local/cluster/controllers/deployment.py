@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from local.cluster.controllers import rollout_status
 from local.cluster.controllers.ownership import MANAGER, owned_by, owner_keys
+from local.cluster.controllers.recorder import Recorder
 from local.cluster.controllers.rolling_update import Size, next_sizes
 from local.cluster.kinds import DEPLOYMENTS, PODS, REPLICA_SETS
 from local.cluster.objects import (
@@ -40,6 +41,7 @@ _HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 class DeploymentController:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._events = Recorder(registry, "deployment-controller")
 
     def affected(self, event: Event) -> Iterable[Key]:
         if event.resource is DEPLOYMENTS:
@@ -97,8 +99,12 @@ class DeploymentController:
             obj["spec"]["replicas"] = replicas
             obj["metadata"].setdefault("annotations", {}).update(annotations)
 
-        if replica_set["spec"]["replicas"] != replicas:
+        before = replica_set["spec"]["replicas"]
+        if before != replicas:
             self._registry.change(key_of(REPLICA_SETS, replica_set), edit, MANAGER)
+            direction = "up" if replicas > before else "down"
+            message = f"Scaled {direction} replica set {name_of(replica_set)} from {before} to {replicas}"
+            self._events.normal(deployment, "ScalingReplicaSet", message)
 
     # ── the newest ReplicaSet ────────────────────────────────────────────────────────────────────────────────────
 

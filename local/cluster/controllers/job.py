@@ -11,6 +11,7 @@ from datetime import timedelta
 from local.cluster.controllers import completion
 from local.cluster.controllers.completion import Tally, Verdict
 from local.cluster.controllers.ownership import MANAGER, create_pod, owned_by, owner_keys
+from local.cluster.controllers.recorder import Recorder
 from local.cluster.kinds import JOBS, PODS
 from local.cluster.objects import (
     Object,
@@ -39,6 +40,7 @@ class JobController:
     def __init__(self, registry: Registry, first_backoff: timedelta) -> None:
         self._registry = registry
         self._first_backoff = first_backoff
+        self._events = Recorder(registry, "job-controller")
 
     def affected(self, event: Event) -> Iterable[Key]:
         if event.resource is JOBS:
@@ -197,6 +199,9 @@ class JobController:
             status |= {"active": 0, "ready": 0}
             if verdict.type == completion.COMPLETE:
                 status["completionTime"] = self._registry.now()
+                self._events.normal(job, "Completed", "Job completed")
+            else:
+                self._events.warning(job, verdict.reason, verdict.message)
         self._write_status(key, {**status, "conditions": conditions})
         return None
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from local.cluster.controllers.ownership import MANAGER, create_pod, owned_by, owner_keys
+from local.cluster.controllers.recorder import Recorder
 from local.cluster.kinds import PODS, REPLICA_SETS
 from local.cluster.objects import (
     Object,
@@ -19,6 +20,7 @@ from local.cluster.objects import (
     without_empty,
 )
 from local.cluster.registry import Registry, key_of
+from local.cluster.status_errors import ApiError
 from local.cluster.store import Event, Key
 
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -28,6 +30,7 @@ _PHASE_RANK = {"Pending": 0, "": 0, "Unknown": 1, "Running": 2}
 class ReplicaSetController:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._events = Recorder(registry, "replicaset-controller")
 
     def affected(self, event: Event) -> Iterable[Key]:
         if event.resource is REPLICA_SETS:
@@ -47,10 +50,16 @@ class ReplicaSetController:
         active = [pod for pod in pods if is_active(pod)]
         missing = replica_set["spec"]["replicas"] - len(active)
         for _ in range(missing):
-            create_pod(self._registry, replica_set, prefix=f"{name_of(replica_set)}-")
+            try:
+                pod = create_pod(self._registry, replica_set, prefix=f"{name_of(replica_set)}-")
+            except ApiError as error:
+                self._events.warning(replica_set, "FailedCreate", f"Error creating: {error}")
+                raise
+            self._events.normal(replica_set, "SuccessfulCreate", f"Created pod: {name_of(pod)}")
         if missing < 0:
             for pod in sorted(active, key=expendability)[:-missing]:
                 self._registry.delete(key_of(PODS, pod))
+                self._events.normal(replica_set, "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
 
     def _report(self, key: Key) -> timedelta | None:
         replica_set = self._registry.get(key)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from local.cluster.controllers.placement import Place, best_place, explain, obstacle
+from local.cluster.controllers.recorder import Recorder
 from local.cluster.controllers.volume_binding import SELECTED_NODE
 from local.cluster.kinds import CLAIMS, NODES, PODS, STORAGE_CLASSES, VOLUMES
 from local.cluster.objects import (
@@ -31,6 +32,7 @@ class Unschedulable(Exception):
 class Scheduler:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._events = Recorder(registry, _NAME)
 
     def affected(self, event: Event) -> Iterable[Key]:
         if event.resource is PODS and event.type != DELETED and not is_finished(event.obj):
@@ -51,6 +53,7 @@ class Scheduler:
             place = self._choose(pod, volumes)
         except Unschedulable as reason:
             self._report(key, "False", "Unschedulable", str(reason))
+            self._events.warning(pod, "FailedScheduling", str(reason))
             return None
         unbound = [claim for claim in claims if "volumeName" not in claim["spec"] or _phase(claim) != "Bound"]
         if unbound:
@@ -58,6 +61,8 @@ class Scheduler:
             return None
         self._registry.change(key, lambda obj: obj["spec"].update(nodeName=name_of(place.node)), _MANAGER)
         self._report(key, "True", "", "")
+        assigned = f"Successfully assigned {key.namespace}/{key.name} to {name_of(place.node)}"
+        self._events.normal(pod, "Scheduled", assigned)
         return None
 
     def _claims(self, pod: Object) -> list[Object]:

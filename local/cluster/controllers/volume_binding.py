@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from local.cluster.controllers.ownership import MANAGER
+from local.cluster.controllers.recorder import Recorder
 from local.cluster.controllers.volume_matching import best_volume, fits_modes_and_class, is_reserved_for
 from local.cluster.creation import CLAIM_PROTECTION, VOLUME_PROTECTION
 from local.cluster.kinds import CLAIMS, PODS, STORAGE_CLASSES, VOLUMES
@@ -41,6 +42,7 @@ class ClaimController:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._events = Recorder(registry, "persistentvolume-controller")
 
     def affected(self, event: Event) -> Iterable[Key]:
         store = self._registry.store
@@ -115,10 +117,13 @@ class ClaimController:
     def _ask_for_volume(self, key: Key, claim: Object) -> None:
         """Hand the claim to the class's provisioner, which watches for its name in an annotation."""
         storage_class = self._class_of(claim)
+        wanted = claim["spec"].get("storageClassName")
+        if storage_class is None and wanted:
+            self._events.warning(claim, "ProvisioningFailed", f'storageclass.storage.k8s.io "{wanted}" not found')
         if storage_class is None or storage_class["provisioner"] == _NOT_PROVISIONED:
             return
-        wanted = {name: str(storage_class["provisioner"]) for name in _PROVISIONER}
-        self._registry.change(key, lambda obj: _annotate(obj, wanted), MANAGER)
+        provisioner = {name: str(storage_class["provisioner"]) for name in _PROVISIONER}
+        self._registry.change(key, lambda obj: _annotate(obj, provisioner), MANAGER)
 
     def _bind(self, claim: Object, volume: Object) -> None:
         """Point the volume at the claim, then the claim at the volume, then say so in both statuses."""
