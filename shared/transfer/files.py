@@ -43,11 +43,11 @@ class CopiedFile:
 
 def copy_files(source: Path, target: Path, *, delta: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Copy what the manifest does not know as copied; with `delta` also delete what disappeared at the source."""
-    with _io_errors():
-        _require_folders(source, target)
+    with io_errors():
+        require_folders(source, target)
         manifest = Manifest(target)
         known = manifest.read()
-        found, links = _list(source)
+        found, links = list_entries(source)
         total = sum(entry.size for entry in found.values())
         done = copied = unchanged = copied_bytes = 0
         for path, entry in found.items():
@@ -55,13 +55,13 @@ def copy_files(source: Path, target: Path, *, delta: bool = False, progress: Pro
             if _is_copied(known.get(path), entry, target / path):
                 unchanged += 1
             else:
-                fresh = _copy(source / path, target / path, target, entry)
+                fresh = copy_entry(source / path, target / path, target, entry)
                 manifest.append(fresh)
                 copied += 1
                 copied_bytes += fresh.size
             progress("copy files", done, total, "bytes")
         gone = [entry for path, entry in known.items() if path not in found] if delta else []
-        deleted = _delete(target, manifest, gone)
+        deleted = delete_entries(target, manifest, gone)
         manifest.compact()
         return {
             "copied": copied,
@@ -77,9 +77,9 @@ def copy_files(source: Path, target: Path, *, delta: bool = False, progress: Pro
 
 def verify_files(source: Path, target: Path, *, progress: Progress = silent) -> dict[str, Any]:
     """Compare every file by checksum. Raises VerificationFailed naming the paths that differ."""
-    with _io_errors():
-        _require_folders(source, target)
-        found, _ = _list(source)
+    with io_errors():
+        require_folders(source, target)
+        found, _ = list_entries(source)
         total = sum(entry.size for entry in found.values())
         done = 0
         wrong = []
@@ -87,7 +87,7 @@ def verify_files(source: Path, target: Path, *, progress: Progress = silent) -> 
             if entry.digest == "":
                 equal = (target / path).is_dir()
             else:
-                equal = (target / path).is_file() and _digest(source / path) == _digest(target / path)
+                equal = (target / path).is_file() and digest_of(source / path) == digest_of(target / path)
             if not equal:
                 wrong.append(path)
             done += entry.size
@@ -102,7 +102,7 @@ def verify_files(source: Path, target: Path, *, progress: Progress = silent) -> 
 
 def remove_files(target: Path, *, progress: Progress = silent) -> dict[str, Any]:
     """Remove exactly what the manifest says was copied and is unchanged since; what changed stays and is named."""
-    with _io_errors():
+    with io_errors():
         manifest = Manifest(target)
         known = manifest.read()
         kept = []
@@ -164,7 +164,7 @@ class Manifest:
                     folder.rmdir()
 
 
-def _list(source: Path) -> tuple[dict[str, CopiedFile], list[str]]:
+def list_entries(source: Path) -> tuple[dict[str, CopiedFile], list[str]]:
     """Return files and directories by relative path (a directory has the digest ''), and the links and other things
     left out."""
     found: dict[str, CopiedFile] = {}
@@ -201,7 +201,7 @@ def _is_copied(known: CopiedFile | None, entry: CopiedFile, target: Path) -> boo
         return False
 
 
-def _copy(source: Path, target: Path, root: Path, entry: CopiedFile) -> CopiedFile:
+def copy_entry(source: Path, target: Path, root: Path, entry: CopiedFile) -> CopiedFile:
     """Copy under a partial name, read it back, compare, rename. A source that changes meanwhile is copied again."""
     if entry.digest == "":
         target.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,7 @@ def _copy(source: Path, target: Path, root: Path, entry: CopiedFile) -> CopiedFi
         after = source.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             continue
-        if _digest(partial) != digest:
+        if digest_of(partial) != digest:
             raise TransientError(
                 f"{entry.path!r} reads back differently from the target", hint="run the same command again"
             )
@@ -237,7 +237,7 @@ def _copy_bytes(source: Path, target: Path) -> str:
     return hashed.hexdigest()
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     hashed = hashlib.blake2b(digest_size=32)
     with path.open("rb") as reading:
         while block := reading.read(_BLOCK):
@@ -245,7 +245,7 @@ def _digest(path: Path) -> str:
     return hashed.hexdigest()
 
 
-def _delete(target: Path, manifest: Manifest, entries: list[CopiedFile]) -> int:
+def delete_entries(target: Path, manifest: Manifest, entries: list[CopiedFile]) -> int:
     deleted = 0
     for entry in sorted(entries, key=lambda one: one.path, reverse=True):
         if _remove(target / entry.path, entry) != "changed":
@@ -258,7 +258,7 @@ def _remove(path: Path, entry: CopiedFile) -> str:
     try:
         if entry.digest == "":
             path.rmdir()
-        elif path.stat().st_size != entry.size or _digest(path) != entry.digest:
+        elif path.stat().st_size != entry.size or digest_of(path) != entry.digest:
             return "changed"
         else:
             path.unlink()
@@ -271,7 +271,7 @@ def _remove(path: Path, entry: CopiedFile) -> str:
     return "removed"
 
 
-def _require_folders(source: Path, target: Path) -> None:
+def require_folders(source: Path, target: Path) -> None:
     for name, path in (("--source", source), ("--target", target)):
         if not path.is_dir():
             raise ConfigurationError(f"{name} {path} is not a directory", hint="mount the volume there")
@@ -279,7 +279,7 @@ def _require_folders(source: Path, target: Path) -> None:
         raise ConfigurationError("--source and --target are the same directory", hint="mount the share elsewhere")
 
 
-class _io_errors:
+class io_errors:
     """Turn the file system's errors into ours."""
 
     def __enter__(self) -> None:
