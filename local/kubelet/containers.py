@@ -6,16 +6,13 @@ story (the pod is being deleted) leaves the process running until `stop` has end
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from local.kubelet import launch
 from local.kubelet.api import Object
 from local.kubelet.background import Background, now
 from local.kubelet.environment import ConfigurationMissing
@@ -23,20 +20,17 @@ from local.kubelet.events import Recorder
 from local.kubelet.images import PullError
 from local.kubelet.logs import ContainerLog
 from local.kubelet.options import Options
-from local.kubelet.probes import Patience, Prober, Readiness, Target, read_probe
+from local.kubelet.probe_watch import ProbeWatch, Verdict
+from local.kubelet.probes import Prober, Target, read_probe
 from local.kubelet.process_spec import ProcessSpec
 from local.kubelet.processes import Register, kill_session
 from local.kubelet.service_names import Addresses
+from local.kubelet.spawn import StartError, make_scratch, open_pipe, start_process
 from local.kubelet.status import ContainerStatus, backoff_seconds, restarts_after
 
-_LAUNCHER = str(Path(launch.__file__).resolve())
 _CONFIGURATION_AGAIN_SECONDS = 1.0
 _CANNOT_START = 128  # the exit code that Kubernetes gives a container whose command could not be started
 _MESSAGE_BYTES, _MESSAGE_LINES, _FALLBACK_BYTES = 4096, 80, 2048
-
-
-class StartError(Exception):
-    """The container's command could not be started: RunContainerError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +103,8 @@ class Container:
         self._starting = asyncio.create_task(self._start(self.process_spec))
         ended = await asyncio.shield(self._starting)
         await self._machinery.events.normal(self._place.pod, "Started", f"Started container {self.name}")
-        watching = self._machinery.background.start(self._watch_probes(), f"probes of {self.name}")
+        watch = ProbeWatch(self.spec, self.status, self._machinery.prober, self._target(), self._on_probe)
+        watching = self._machinery.background.start(watch.run(), f"probes of {self.name}")
         try:
             code = await asyncio.shield(ended)
         finally:
@@ -163,10 +158,12 @@ class Container:
         """Start the process; returns the task that ends with it. Raises StartError."""
         self.previous_log = self.log or self.previous_log
         self.log = ContainerLog(self._place.log_directory / self.name / f"{self.status.restarts}.log")
-        make_scratch(spec)
         reader, output = await open_pipe()
         try:
+            make_scratch(spec)
             process = await start_process(spec, spec.command, stdin=False, output=output)
+        except OSError as error:
+            raise StartError(str(error)) from error
         finally:
             os.close(output)
         self._process = process
@@ -218,66 +215,17 @@ class Container:
 
     # -- probes
 
-    async def _watch_probes(self) -> None:
-        if not await self._pass_startup_probe():
-            return
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_readiness())
-            group.create_task(self._watch_liveness())
-
-    async def _pass_startup_probe(self) -> bool:
-        probe, prober = read_probe(self.spec, "startupProbe"), self._machinery.prober
-        if probe is None:
-            return True
-        patience = Patience(probe.patience)
-        await prober.wait_first(probe)
-        while (failure := await prober.check(probe, self._target())) is not None:
-            if patience.is_over(good=False, time=monotonic()):
-                await self._end_unhealthy("Startup", failure)
-                return False
-            await prober.wait_period(probe)
-        self.status.started = True
-        self.status.ready = "readinessProbe" not in self.spec
+    async def _on_probe(self, verdict: Verdict) -> None:
+        """Tell what a probe has changed, and end a container that has failed for too long."""
         await self._place.report()
-        return True
-
-    async def _watch_readiness(self) -> None:
-        probe, prober = read_probe(self.spec, "readinessProbe"), self._machinery.prober
-        if probe is None:
-            return
-        readiness = Readiness(probe.successes, probe.failures)
-        await prober.wait_first(probe)
-        while True:
-            failure = await prober.check(probe, self._target())
-            if readiness.record(failure is None):
-                self.status.ready = readiness.ready
-                await self._place.report()
-                if failure is not None:
-                    await self._unhealthy("Readiness", failure)
-            await prober.wait_period(probe)
-
-    async def _watch_liveness(self) -> None:
-        probe, prober = read_probe(self.spec, "livenessProbe"), self._machinery.prober
-        if probe is None:
-            return
-        patience = Patience(probe.patience)
-        await prober.wait_first(probe, in_full=True)
-        while True:
-            failure = await prober.check(probe, self._target())
-            if patience.is_over(failure is None, monotonic()):
-                await self._end_unhealthy("Liveness", failure or "")
-                return
-            await prober.wait_period(probe)
-
-    async def _unhealthy(self, which: str, failure: str) -> None:
-        await self._machinery.events.warning(self._place.pod, "Unhealthy", f"{which} probe failed: {failure}")
-
-    async def _end_unhealthy(self, which: str, failure: str) -> None:
-        await self._unhealthy(which, failure)
-        message = f"Container {self.name} failed {which.lower()} probe, will be restarted"
-        await self._machinery.events.normal(self._place.pod, "Killing", message)
-        grace = self._place.pod["spec"].get("terminationGracePeriodSeconds", 30)
-        self._machinery.background.start(self._end_process(float(grace)), f"ending {self.name}")
+        events, pod = self._machinery.events, self._place.pod
+        if verdict.failure:
+            await events.warning(pod, "Unhealthy", f"{verdict.probe} probe failed: {verdict.failure}")
+        if verdict.is_fatal:
+            message = f"Container {self.name} failed {verdict.probe.lower()} probe, will be restarted"
+            await events.normal(pod, "Killing", message)
+            grace = float(pod["spec"].get("terminationGracePeriodSeconds", 30))
+            self._machinery.background.start(self._end_process(grace), f"ending {self.name}")
 
     def _target(self) -> Target:
         ports = {port["name"]: port["containerPort"] for port in self.spec.get("ports") or [] if "name" in port}
@@ -347,61 +295,3 @@ class Container:
             await asyncio.wait_for(process.wait(), min(grace, self._machinery.options.grace_limit))
         except TimeoutError:
             kill_session(process.pid)
-
-
-def make_scratch(spec: ProcessSpec) -> None:
-    """Make the directories that a container starts with."""
-    for directory in (spec.directory, Path(spec.environment["TMPDIR"])):
-        directory.mkdir(parents=True, exist_ok=True)
-    spec.termination_log.write_bytes(b"")
-
-
-async def open_pipe() -> tuple[asyncio.StreamReader, int]:
-    """Open a pipe for a container's output: what reads it, and the end that the process is given.
-
-    Not asyncio's own: with that, waiting for a process lasts until whatever it left running has closed its output, too.
-    """
-    ours, theirs = os.pipe()
-    reader = asyncio.StreamReader(limit=1 << 20)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", 0)
-    )
-    return reader, theirs
-
-
-async def start_process(
-    spec: ProcessSpec, command: Sequence[str], *, stdin: bool, output: int | None = None
-) -> asyncio.subprocess.Process:
-    """Start a command in a container's surroundings, in a session of its own. Raises StartError.
-
-    `output` takes both standard output and error; without it the process has a pipe for each. The launcher holds a
-    pipe that closes when it becomes the command; what it writes there is why it could not.
-    """
-    if not command:
-        raise StartError("no command specified")
-    ours, theirs = os.pipe()
-    plan = {"writable": spec.writable, "keep_out": spec.keep_out, "failure": theirs, "parent": os.getpid()}
-    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", _LAUNCHER, json.dumps(plan), *command),
-            stdin=pipe if stdin else nothing,
-            stdout=pipe if output is None else output,
-            stderr=pipe if output is None else output,
-            cwd=spec.directory,
-            env=dict(spec.environment),
-            pass_fds=(theirs,),
-            start_new_session=True,
-        )
-    finally:
-        os.close(theirs)
-    failure = await asyncio.to_thread(_read_all, ours)
-    if failure:
-        await process.wait()
-        raise StartError(failure)
-    return process
-
-
-def _read_all(handle: int) -> str:
-    with os.fdopen(handle, "rb") as file:
-        return file.read().decode("utf-8", "replace")

@@ -16,9 +16,10 @@ from typing import Any
 import trustme
 from aiohttp import WSMsgType, web
 
-from local.kubelet.containers import Container, StartError
+from local.kubelet.containers import Container
 from local.kubelet.kubelet import Kubelet
 from local.kubelet.logs import Wanted, since_seconds
+from local.kubelet.spawn import StartError
 from local.kubelet.usage import UsageMeter
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")

@@ -125,6 +125,11 @@ def test_a_volume_goes_with_its_claim_unless_it_is_retained(here: Node) -> None:
         here.core.delete_namespaced_persistent_volume_claim(name, NAMESPACE)
     here.wait_for(lambda: not directories["dropped"].exists())
     here.wait_for(lambda: here.core.read_persistent_volume(directories["kept"].name).status.phase == "Released")
+    here.core.delete_persistent_volume(directories["kept"].name)
+    here.wait_for(
+        lambda: directories["kept"].name not in [pv.metadata.name for pv in here.core.list_persistent_volume().items]
+    )
+    time.sleep(0.2)
     assert (directories["kept"] / "file").read_text() == "kept"
     assert not (here.directory / "claims" / NAMESPACE / "kept").is_symlink()
 

@@ -178,19 +178,26 @@ def test_one_process_migrates_a_fresh_database_and_two_at_once_do_not(database: 
     """Open WebUI takes no lock: 2 of 3 replicas crashed on a fresh database, and all start on a migrated one."""
     variables = [environment(database.app_url, tmp_path, **SMALL) for _ in range(2)]
     command = [sys.executable, "-m", "local.open_webui"]
-    both = [subprocess.Popen(command, env=each, stdout=subprocess.PIPE, text=True) for each in variables]
-    try:
-        deadline = time.monotonic() + 20
-        while all(each.poll() is None for each in both) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        crashed = [each for each in both if each.poll() is not None]
-        assert len(crashed) == 1
-        assert crashed[0].stdout is not None
-        assert "already exists" in crashed[0].stdout.read()
-    finally:
-        for each in both:
-            each.terminate()
-            each.wait(10)
+    with psycopg.connect(database.app_url) as holder:
+        holder.execute("create table chat (id text)")  # not committed: whoever gets that far first waits here
+        both = [subprocess.Popen(command, env=each, stdout=subprocess.PIPE, text=True) for each in variables]
+        try:
+            deadline = time.monotonic() + 30
+            while all(each.poll() is None for each in both) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            holder.rollback()
+            crashed = [each for each in both if each.poll() is not None]
+            assert len(crashed) == 1
+            for each, said in (
+                (crashed[0], "already exists"),
+                (next(x for x in both if x not in crashed), "serves from"),
+            ):
+                assert each.stdout is not None
+                assert said in each.stdout.readline()
+        finally:
+            for each in both:
+                each.terminate()
+                each.wait(10)
     with replica(database.app_url, tmp_path, **SMALL), replica(database.app_url, tmp_path, **SMALL):
         pass
 
