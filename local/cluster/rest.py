@@ -93,9 +93,10 @@ class RestApi:
         user = self._users.find(request.headers.get("Authorization"))
         if user is None:
             raise ApiError(401, "Unauthorized")
-        fixed = _fixed_answer(request.path.rstrip("/"))
+        path = request.path.rstrip("/")
+        fixed = _fixed_answer(path)
         if fixed is not None:
-            if not user.may_read(request.path):
+            if not user.may_read(path):
                 why = f'User "{user.name}" cannot get path "{request.path}"'
                 raise ApiError(403, f"forbidden: {why}", details={})
             return fixed

@@ -60,6 +60,7 @@ class Store:
     """All objects of the cluster. Objects that come out of it are shared: copy before changing."""
 
     def __init__(self, file: Path, history_length: int = 10_000) -> None:
+        file.touch(mode=0o600)  # it holds the Secrets
         self._database = sqlite3.connect(file, isolation_level=None)
         self._database.execute("pragma journal_mode = wal")
         self._database.execute("pragma synchronous = off")

@@ -1,0 +1,124 @@
+"""The process: it says when it serves, keeps its state over any kind of end, and rests when nothing happens."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from fix_contract import Cluster, config_map, container, deployment, eventually, process, refused
+from kubernetes import client
+
+
+def test_help_names_every_option() -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "local.cluster", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for option in ("--dir", "--port", "--fresh", "--deny", "--autoscaler-sync-seconds"):
+        assert option in said
+
+
+def test_a_rule_that_makes_no_sense_is_bad_usage() -> None:
+    command = [sys.executable, "-m", "local.cluster", "--dir", "/nonexistent", "--deny", "nonsense"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "nonsense" in ended.stderr
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_after_any_end_it_goes_on_where_it_was(tmp_path: Path, end: signal.Signals) -> None:
+    with process("local.cluster", "--dir", tmp_path) as first:
+        cluster = Cluster(first["kubeconfig"], "default")
+        cluster.core.create_namespaced_config_map("default", config_map("kept"))
+        cluster.apps.create_namespaced_deployment("default", deployment("kept", 2))
+        before = eventually(lambda: pods(cluster) if len(pods(cluster)) == 2 else None, "its pods are there")
+        written = cluster.core.read_namespaced_config_map("kept", "default").metadata
+        first["process"].send_signal(end)
+        assert first["process"].wait(10) == (0 if end is signal.SIGTERM else -end)
+    with process("local.cluster", "--dir", tmp_path) as second:
+        assert second["server"] == first["server"], "the kubeconfig is still good"
+        cluster = Cluster(first["kubeconfig"], "default")
+        found = cluster.core.read_namespaced_config_map("kept", "default").metadata
+        assert (found.uid, found.resource_version) == (written.uid, written.resource_version)
+        later = cluster.core.create_namespaced_config_map("default", config_map("later")).metadata
+        assert int(later.resource_version) > int(found.resource_version)
+        assert pods(cluster) == before, "the controllers go on with what they have made"
+        stale = cluster.core.list_namespaced_config_map
+        with pytest.raises(client.ApiException) as caught:
+            list(watch_from(stale, "1"))
+        assert caught.value.status == 410
+
+
+def pods(cluster: Cluster) -> list[str]:
+    found = cluster.core.list_namespaced_pod("default", label_selector="app=kept").items
+    return sorted(pod.metadata.uid for pod in found)
+
+
+def watch_from(what: object, version: str) -> object:
+    from kubernetes import watch
+
+    return watch.Watch().stream(what, "default", resource_version=version, timeout_seconds=2)
+
+
+def test_fresh_forgets_everything(tmp_path: Path) -> None:
+    with process("local.cluster", "--dir", tmp_path) as first:
+        Cluster(first["kubeconfig"]).core.create_namespaced_config_map("default", config_map("old"))
+        token = Path(first["kubeconfig"]).read_text()
+    with process("local.cluster", "--dir", tmp_path, "--fresh") as second:
+        assert Path(second["kubeconfig"]).read_text() != token
+        with refused(404):
+            Cluster(second["kubeconfig"]).core.read_namespaced_config_map("old", "default")
+
+
+def test_its_secrets_are_for_its_owner_only(tmp_path: Path) -> None:
+    with process("local.cluster", "--dir", tmp_path):
+        for name in ("kubeconfig", "kubeconfig-limited", "identity.json", "server.pem", "state.db"):
+            assert (tmp_path / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_an_idle_cluster_hardly_works(tmp_path: Path) -> None:
+    """With things to look after, an autoscaler among them, and a watcher: under 2 % of a core."""
+    with process("local.cluster", "--dir", tmp_path) as running:
+        cluster = Cluster(running["kubeconfig"], "default")
+        main = container(resources={"requests": {"cpu": "10m"}})
+        cluster.apps.create_namespaced_deployment("default", deployment("idle", 3, main))
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "idle"}
+        spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3}
+        cluster.autoscaling.create_namespaced_horizontal_pod_autoscaler(
+            "default", {"metadata": {"name": "idle"}, "spec": spec}
+        )
+        eventually(lambda: len(cluster.core.list_namespaced_pod("default").items) == 3, "its pods are there")
+        time.sleep(0.5)
+        measured = psutil.Process(running["process"].pid)
+        before = sum(measured.cpu_times()[:2])
+        time.sleep(2)
+        assert (sum(measured.cpu_times()[:2]) - before) / 2 < 0.02
+
+
+def test_without_a_token_only_health_is_told(tmp_path: Path) -> None:
+    with process("local.cluster", "--dir", tmp_path) as running:
+        trusted = Cluster(running["kubeconfig"]).api.configuration
+        settings = client.Configuration()
+        settings.host, settings.ssl_ca_cert = trusted.host, trusted.ssl_ca_cert
+        stranger = client.ApiClient(settings)
+        assert client.VersionApi(stranger).get_code().major == "1"
+        with refused(403, "Forbidden") as status:
+            client.CoreV1Api(stranger).list_namespace()
+        assert "system:anonymous" in status["message"]
+
+
+def test_a_client_that_leaves_a_watch_leaves_nothing_behind(tmp_path: Path) -> None:
+    with process("local.cluster", "--dir", tmp_path) as running:
+        cluster = Cluster(running["kubeconfig"], "default")
+        process_ = psutil.Process(running["process"].pid)
+        options = {"watch": True, "timeout_seconds": 60, "_preload_content": False}
+        watching = [cluster.core.list_namespaced_pod("default", **options) for _ in range(5)]
+        open_before = len(process_.net_connections())
+        for response in watching:
+            response.close()
+            response.release_conn()
+        eventually(lambda: len(process_.net_connections()) < open_before, "the connections are closed")
+        assert os.path.exists(tmp_path / "kubeconfig")  # noqa: PTH110
