@@ -1,0 +1,113 @@
+"""Every phase, every kind of fault, before and halfway: the world afterwards is the one before, or a migrated one.
+
+One world serves all cases: each must leave it so that the next one starts from the same place.
+"""
+
+import json
+import re
+
+import httpx
+import pytest
+
+from local.rehearsal import fingerprint
+from phases.catalogue import PHASES
+
+APPLIED = [phase.name for phase in PHASES if phase.applies]
+KEPT_BY_UNDO = re.compile(r"pvc-")
+"""Volumes that an undo leaves Released on purpose: the backup is on them."""
+
+
+def state_of(world):
+    """Database and cluster as a user would compare them: what a controller counts is left out."""
+    taken = fingerprint.take(world.app_url, world.layout.run / "nothing", [])
+    kept = {}
+    for found in world.operator.objects():
+        kind, metadata = found["kind"], found["metadata"]
+        if kind in {"ReplicaSet"} or metadata["name"].endswith("-before"):
+            continue
+        if kind == "PersistentVolume":
+            claim = found["spec"].get("claimRef", {}).get("name")
+            if claim != "open-webui-disk-pvc":
+                continue
+        annotations = {k: v for k, v in metadata.get("annotations", {}).items() if "revision" not in k}
+        kept[f"{kind}/{metadata['name']}"] = (found.get("spec"), found.get("data"), metadata.get("labels"), annotations)
+    return taken.database, kept
+
+
+def run(app, **options):
+    id_ = app.start({"mode": "migrate", "options": options})
+    return app.follow(id_, lambda state: None, patience_seconds=120)
+
+
+def roll_back(app, ended):
+    links = app.act(ended["id"], "rollback")
+    return app.follow(links["id"], lambda state: None, patience_seconds=120)
+
+
+def inject(world, *faults):
+    (world.layout.run / "functions" / "faults.json").write_text(json.dumps(faults))
+
+
+def serving_store(world):
+    answer = httpx.get(f"{world.service_url}/ready", timeout=5)
+    assert answer.status_code == 200
+    return answer.headers["x-store"]
+
+
+def assert_same(before, after):
+    assert before[1].keys() == after[1].keys()
+    for name in before[1]:
+        assert before[1][name] == after[1][name], name
+    assert before[0] == after[0]
+
+
+def test_migrated_and_taken_back_the_world_is_as_before(world, app):
+    before = state_of(world)
+    ended = run(app)
+    assert ended["state"] == "migrated", ended["report"]["failure"]
+    assert serving_store(world) == "pgvector"
+    report = ended["report"]
+    assert report["rows_moved"] == report["rows_verified"] == report["store"]["chroma"]["rows"]
+    assert len(report["criteria"]) == 9
+    assert all(c["met"] for c in report["criteria"])
+    back = roll_back(app, ended)
+    assert back["state"] == "rolled_back", back["report"]["undo_failure"]
+    assert serving_store(world) == "chroma"
+    assert_same(before, state_of(world))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "halfway"])
+@pytest.mark.parametrize("kind", ["permanent", "transient", "bug", "kill"])
+@pytest.mark.parametrize("phase", APPLIED)
+def test_a_fault_in(world, app, phase, kind, when):
+    before = state_of(world)
+    inject(world, {"activity": phase, "kind": kind, "when": when, "times": 1})
+    ended = run(app)
+    inject(world)
+    if kind in {"permanent", "bug"}:
+        assert ended["state"] == "rolled_back", ended["report"]
+        assert ended["report"]["failure"]["phase"] == phase
+    else:
+        assert ended["state"] == "migrated", ended["report"]["failure"]
+        ended = roll_back(app, ended)
+        assert ended["state"] == "rolled_back", ended["report"]["undo_failure"]
+    assert serving_store(world) == "chroma"
+    assert_same(before, state_of(world))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["transient", "kill"])
+@pytest.mark.parametrize("phase", [phase.name for phase in PHASES if phase.undoes])
+def test_a_fault_in_the_undo_of(world, app, phase, kind):
+    before = state_of(world)
+    inject(
+        world,
+        {"activity": "validate", "kind": "permanent", "when": "before", "times": 1},
+        {"activity": f"undo_{phase}", "kind": kind, "when": "halfway", "times": 1},
+    )
+    ended = run(app)
+    inject(world)
+    assert ended["state"] == "rolled_back", ended["report"]["undo_failure"]
+    assert serving_store(world) == "chroma"
+    assert_same(before, state_of(world))
