@@ -4,7 +4,6 @@ Every reading that fails becomes a finding, so that one plan names all that is w
 store from inside the serving pod: no Job, no object, nothing left behind. There is nothing to undo.
 """
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +11,7 @@ from phases.findings import PERMISSIONS, deployment_problems, plan_problems, sto
 from shared import deployments, mover
 from shared.condensing import condensed_store
 from shared.connection_budget import ConnectionBudget, Demand, plan_budget
+from shared.container_environment import read_database_address
 from shared.errors import ConfigurationError, MigrationError
 from shared.model import (
     Brief,
@@ -133,8 +133,7 @@ def _read_address(
     cluster: Cluster, deployment: Manifest | None, facts: DeploymentFacts, target: Target
 ) -> DatabaseAddress:
     """Where DATABASE_URL points. The URL holds the password, so only its address leaves this function."""
-    url = _variable(cluster, deployments.container(deployment or {}, facts.container), "DATABASE_URL")
-    address = deployments.parse_database_url(url) if url else None
+    address = read_database_address(cluster, deployments.container(deployment or {}, facts.container))
     if address is None:
         raise ConfigurationError(
             f"container {facts.container} has no PostgreSQL DATABASE_URL",
@@ -146,24 +145,6 @@ def _read_address(
             hint="Correct target.database.",
         )
     return address
-
-
-def _variable(cluster: Cluster, container: Manifest, name: str) -> str | None:
-    """The value a container would see: its `env` first, then its `envFrom`."""
-    entry = deployments.environment_entry(container, name)
-    reference = ((entry or {}).get("valueFrom") or {}).get("secretKeyRef")
-    if entry is not None:
-        return _secret_value(cluster, reference["name"], reference["key"]) if reference else entry.get("value")
-    for source in container.get("envFrom") or []:
-        secret = (source.get("secretRef") or {}).get("name")
-        if secret and (value := _secret_value(cluster, secret, name.removeprefix(source.get("prefix", "")))):
-            return value
-    return None
-
-
-def _secret_value(cluster: Cluster, secret: str, key: str) -> str | None:
-    found = (cluster.read("Secret", secret) or {}).get("data") or {}
-    return base64.b64decode(found[key]).decode() if key in found else None
 
 
 def _read_database(ports: Ports, address: DatabaseAddress) -> DatabaseFacts:
