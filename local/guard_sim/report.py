@@ -22,7 +22,9 @@ WISHES = {
 }
 
 
-def as_json(results: Sequence[Result], rollback_ticks: Sequence[int | None], healthy: HealthyHours) -> dict[str, Any]:
+def as_json(
+    results: Sequence[Result], rollback_ticks: Sequence[int | None], healthy: HealthyHours, seconds_a_tick: float = 0.0
+) -> dict[str, Any]:
     """The figures, and whether each wish came true."""
     refused = {name: sum(r.connections_refused for r in results if r.contestant == name) for name in CONTESTANTS}
     ours = [result for result in results if result.contestant in OURS]
@@ -40,6 +42,7 @@ def as_json(results: Sequence[Result], rollback_ticks: Sequence[int | None], hea
         "ticks_to_rollback": worst,
         "false_rollbacks": false_rollbacks,
         "false_actions": {n: sum(r.false_actions for r in results if r.contestant == n) for n in CONTESTANTS},
+        "seconds_for_1000_deployments": round(1000 * seconds_a_tick, 2),
         "healthy_hours": healthy.hours,
         "healthy_ticks": healthy.ticks,
         "healthy_incidents": dict(sorted(healthy.incidents.items())),
@@ -68,6 +71,7 @@ def summary(figures: dict[str, Any]) -> str:
         f" {figures['max_direction_changes_10min']}",
         f"false rollbacks: {figures['false_rollbacks']} in {figures['healthy_hours']:,} healthy hours with"
         f" {sum(figures['healthy_incidents'].values()):,} incidents",
+        f"1,000 guarded Deployments take {figures['seconds_for_1000_deployments']} s of one core a tick",
     ]
     return "\n".join(lines)
 

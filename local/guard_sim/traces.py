@@ -97,7 +97,7 @@ def _node_loss(world: World) -> None:
 
 
 TRACES: tuple[Trace, ...] = (
-    Trace("diurnal", "a day: 12 queries at once at night, 160 at noon", 24 * 60, _diurnal, 0, "scale"),
+    Trace("diurnal", "a day: 12 queries at once at night, 160 at noon", 24 * 60, _diurnal, None, "scale"),
     Trace(
         "spike", "40 queries at once become 420 within two minutes, for half an hour", 90, _spike, 20 * MINUTE, "scale"
     ),

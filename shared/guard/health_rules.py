@@ -109,10 +109,9 @@ def _fault_findings(case: Case) -> Iterator[tuple[str, str]]:
     if sign.fault is Fault.NONE or not sign.conclusive:
         return
     if _revision_is_at_fault(case):
-        yield (
-            "revision",
-            f"No pod of revision {sign.revision} is fit ({sign.broken}); outside the soak nothing is rolled back.",
-        )
+        asked = case.reading.migration.run == case.state.rolled_back != ""
+        why = "its rollback was asked for already" if asked else "outside the soak nothing is rolled back"
+        yield "revision", f"No pod of revision {sign.revision} is fit ({sign.broken}); {why}."
     lasted = case.lasts(lambda earlier: earlier.fault is sign.fault)
     if lasted >= case.policy.operator_patience:
         detail = f": {sign.broken}" if sign.broken else ""

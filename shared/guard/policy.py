@@ -44,7 +44,7 @@ class Policy:
     used_warning: float = 0.8
     """Share of the user limit at which the operator hears of it, while there is still room."""
     used_critical: float = 0.92
-    """Share of the user limit at which one reading is enough: on a B1ms 3 connections are left."""
+    """Share of the user limit at which one reading is enough: on a B1ms 2 connections are left."""
 
     busy_high: float = 0.7
     """Share of Open WebUI's pools in use above which queries start to wait: replicas are added."""

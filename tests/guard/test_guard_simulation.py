@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,7 +12,8 @@ from local.guard_sim import report
 from local.guard_sim.autoscalers import HorizontalPodAutoscaler, Keda
 from local.guard_sim.compare import Result, compare, most_turns, rollback_ticks, run
 from local.guard_sim.healthy import live_through
-from local.guard_sim.plots import write_plots
+from local.guard_sim.plots import GAP, HEIGHT, LEFT, TOP, WIDTH, write_plots
+from local.guard_sim.throughput import seconds_for
 from local.guard_sim.traces import TRACES, Trace
 from local.guard_sim.world import B2S, STEP, World
 from shared.guard.policy import Policy
@@ -128,6 +130,10 @@ def test_a_trace_that_calls_for_nothing_counts_every_resize_as_false() -> None:
     assert run(Trace("calm", "", 30, doubled), "HPA alone").false_actions > 0
 
 
+def test_a_core_ticks_a_thousand_deployments_in_less_than_a_minute() -> None:
+    assert seconds_for(50) < 60 * 50 / 1000
+
+
 def test_the_documentation_shows_what_the_command_finds(results: list[Result], figures: dict, tmp_path: Path) -> None:
     text = DOCS.read_text()
     assert report.fill_in(text, "simulation", report.tables(figures)) == text, (
@@ -137,6 +143,16 @@ def test_the_documentation_shows_what_the_command_finds(results: list[Result], f
     for path in write_plots(results, tmp_path, B2S.for_users):
         assert (DOCS.parent / "guard" / path.name).read_text() == path.read_text(), f"{path.name} is stale"
     assert len(list((DOCS.parent / "guard").glob("*.svg"))) == len(TRACES)
+
+
+def test_every_plot_is_well_formed_and_draws_inside_its_panels(results: list[Result], tmp_path: Path) -> None:
+    for path in write_plots(results, tmp_path, B2S.for_users):
+        lines = ElementTree.parse(path).getroot().findall("{http://www.w3.org/2000/svg}polyline")
+        assert len(lines) == 2 * 4 + 2, "four contestants in two panels, the load and the limit"
+        for line in lines:
+            points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+            assert len(points) >= 2
+            assert all(LEFT <= x <= LEFT + WIDTH and TOP <= y <= TOP + 2 * HEIGHT + GAP for x, y in points)
 
 
 def test_the_command_writes_the_figures_and_says_what_holds(tmp_path: Path) -> None:

@@ -264,8 +264,9 @@ def test_a_guard_that_has_just_started_does_not_take_an_old_revision_for_a_new_o
 
 def test_a_rollback_is_asked_for_once_a_run() -> None:
     bad = rolling(pod(9, revision=5, ready=False, started=None, waiting_reason="CrashLoopBackOff"))
-    actions = [v.action for _, v in acted([*HEALTHY, *[bad] * 20])]
-    assert actions.count(Action.ROLL_BACK) == 1
+    verdicts = [v for _, v in acted([*HEALTHY, *[bad] * 20])]
+    assert [v.action for v in verdicts].count(Action.ROLL_BACK) == 1
+    assert "asked for already" in verdicts[1].reason
 
 
 def test_outside_the_soak_a_bad_rollout_calls_the_operator_and_changes_nothing() -> None:

@@ -114,7 +114,7 @@ def live(drawn: dict) -> list[tuple[Reading, Verdict, GuardState, GuardState]]:
 
 
 @given(WORLDS)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, derandomize=True)
 def test_no_target_is_below_one_or_beyond_the_budget(drawn: dict) -> None:
     for seen, verdict, _, _ in live(drawn):
         targets = [t for t in (verdict.replicas, verdict.minimum, verdict.maximum) if t is not None]
@@ -143,7 +143,7 @@ def test_no_target_is_below_one_or_beyond_the_budget(drawn: dict) -> None:
 
 
 @given(WORLDS)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, derandomize=True)
 def test_no_move_but_a_cap_is_the_second_change_of_direction_in_ten_minutes(drawn: dict) -> None:
     moves = [(v.at, v.action) for _, v, _, _ in live(drawn) if v.action in UPWARD | DOWNWARD]
     turns = [(at, now) for (_, before), (at, now) in pairwise(moves) if (before in UPWARD) != (now in UPWARD)]
@@ -152,7 +152,7 @@ def test_no_move_but_a_cap_is_the_second_change_of_direction_in_ten_minutes(draw
 
 
 @given(WORLDS)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, derandomize=True)
 def test_a_rollback_needs_the_soak_the_database_and_broken_pods_and_comes_once(drawn: dict) -> None:
     rollbacks = [(seen, verdict) for seen, verdict, _, _ in live(drawn) if verdict.action is Action.ROLL_BACK]
     assert len(rollbacks) <= 1
@@ -166,7 +166,7 @@ def test_a_rollback_needs_the_soak_the_database_and_broken_pods_and_comes_once(d
 
 
 @given(WORLDS)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, derandomize=True)
 def test_nothing_is_done_on_what_could_not_be_read_or_during_a_phase(drawn: dict) -> None:
     for seen, verdict, _, _ in live(drawn):
         if seen.migration.restarts_pods or (seen.connections is None and seen.pods is None and not drawn_full(seen)):
@@ -183,7 +183,7 @@ def drawn_full(seen: Reading) -> bool:
 
 
 @given(WORLDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_state_and_verdicts_survive_the_wire_and_a_repeated_reading_changes_nothing(drawn: dict) -> None:
     seen, verdict, before, after = live(drawn)[-1]
     for value, kind in ((seen, Reading), (verdict, Verdict), (after, GuardState)):
@@ -197,7 +197,7 @@ def test_state_and_verdicts_survive_the_wire_and_a_repeated_reading_changes_noth
 
 
 @given(WORLDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_every_action_has_a_sentence_with_numbers(drawn: dict) -> None:
     for _, verdict, _, _ in live(drawn):
         assert verdict.reason.endswith(".")
