@@ -68,6 +68,26 @@ def serve(
     raise typer.Exit(rehearsal.serve(wishes, console))
 
 
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""These commands read their own options, `--help` included."""
+
+
+@cli.command("guard-sim", context_settings=PASSED_ON)
+def guard_sim(context: typer.Context) -> None:
+    """Play recorded troubles to the health guard, beside HPA and KEDA."""
+    from local.guard_sim import main as simulate
+
+    raise typer.Exit(simulate(context.args))
+
+
+@cli.command("copy", context_settings=PASSED_ON)
+def copy(context: typer.Context) -> None:
+    """Copy a Chroma store into a database: read, load, index, verify; the mover alone."""
+    from local.copying import main as copy_store
+
+    raise typer.Exit(copy_store(context.args))
+
+
 def _pairs(texts: list[str] | None, option: str) -> dict[str, Any]:
     """`name=value` texts as JSON values: numbers and booleans as such, everything else as text."""
     found = {}
