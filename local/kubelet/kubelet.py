@@ -25,6 +25,7 @@ class Kubelet:
         self._api, self._node, self._workshop, self._background = api, node, workshop, background
         self._pods: dict[str, Pod] = {}
         self._ending: set[str] = set()
+        self._is_stopping = False
         self._addresses = addresses(workshop.machinery.options.addresses)
         pods.subscribe(self._on_pod)
 
@@ -42,7 +43,7 @@ class Kubelet:
     def _on_pod(self, before: Object | None, after: Object | None) -> None:
         item = after or before
         assert item is not None
-        if item["spec"].get("nodeName") != self._node:
+        if item["spec"].get("nodeName") != self._node or self._is_stopping:
             return
         uid = item["metadata"]["uid"]
         if after is None:
@@ -106,10 +107,14 @@ class Kubelet:
             )
 
     async def stop(self) -> None:
-        """End every pod's processes; the pods' objects stay."""
+        """End every pod's processes and take no new ones.
+
+        The pods' objects stay as they are: pods reported as failed would be replaced at once, on a node that is leaving.
+        """
+        self._is_stopping = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SHUTDOWN_GRACE_SECONDS * 2):
-                await asyncio.gather(*(pod.stop(_SHUTDOWN_GRACE_SECONDS) for pod in self.pods))
+                await asyncio.gather(*(pod.stop(_SHUTDOWN_GRACE_SECONDS, report=False) for pod in self.pods))
 
 
 def _was_running(status: Object) -> bool:

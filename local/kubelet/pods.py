@@ -171,8 +171,10 @@ class Pod:
 
     # -- the end
 
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float, *, report: bool = True) -> None:
         """End all containers in order and report how they ended."""
+        if not report:
+            self._reporter.cancel()
         self._story.cancel()
         await asyncio.gather(self._story, return_exceptions=True)
         await asyncio.gather(*(container.stop(grace) for container in [*self.init, *self.containers]))
@@ -180,8 +182,9 @@ class Pod:
         if self.phase == "Running" and None not in codes:
             self._phase = "Succeeded" if all(code == 0 for code in codes) else "Failed"
         self._reporter.cancel()
-        with contextlib.suppress(ApiError, aiohttp.ClientError, TimeoutError):
-            await self._send_status()
+        if report:
+            with contextlib.suppress(ApiError, aiohttp.ClientError, TimeoutError):
+                await self._send_status()
 
     async def remove(self) -> None:
         """Tell the API server that nothing of the pod is left, and delete its directory."""

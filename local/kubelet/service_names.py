@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping
 
 type Addresses = Mapping[tuple[str, str], str]
-"""(namespace, Service name) → the address that the proxy serves it on."""
+"""(namespace, Service name) → the address that the proxy serves it on; ("", ClusterIP) → the same, where they differ."""
 
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_NAME = rf"{_LABEL}(?:\.{_LABEL}(?:\.svc(?:\.cluster\.local)?)?)?\.?"
+_NAME = rf"\d+(?:\.\d+){{3}}|{_LABEL}(?:\.{_LABEL}(?:\.svc(?:\.cluster\.local)?)?)?\.?"
 _IN_URL = re.compile(rf"([a-zA-Z][\w+.-]*://(?:[^\s/?#@\"']*@)?)({_NAME})(?=[:/?#\s\"',;)]|$)")
+_IP = re.compile(r"\d+(?:\.\d+){3}")
 _WHOLE = re.compile(rf"({_NAME})(:\d+)?")
 _HOST_VARIABLE = re.compile(r"(^|_)(HOST|HOSTNAME|ADDR|ADDRESS|SERVER|ENDPOINT)$")
 
@@ -36,5 +37,7 @@ def rewrite_hosts(text: str, addresses: Addresses, namespace: str, *, bare: bool
 
 
 def _address(host: str, addresses: Addresses, namespace: str) -> str | None:
+    if _IP.fullmatch(host):
+        return addresses.get(("", host))
     name, _, rest = host.rstrip(".").partition(".")
     return addresses.get((rest.partition(".")[0] or namespace, name))

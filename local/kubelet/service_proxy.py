@@ -46,6 +46,7 @@ class ServedService:
     """A Service that is served, where, and on which ports."""
 
     namespace: str
+    cluster_ip: str
     address: str
     ports: dict[int, ServedPort] = field(default_factory=dict)
 
@@ -62,8 +63,11 @@ class ServiceProxy:
         services.subscribe(self._on_service)
 
     def addresses(self) -> dict[tuple[str, str], str]:
-        """Return where each Service is reached: (namespace, name) → address."""
-        return {key: service.address for key, service in self._served.items()}
+        """Return where each Service is reached: (namespace, name) → address, and ("", ClusterIP) → another address."""
+        moved = {
+            ("", each.cluster_ip): each.address for each in self._served.values() if each.cluster_ip != each.address
+        }
+        return moved | {key: service.address for key, service in self._served.items()}
 
     async def refresh(self, namespace: str) -> None:
         """Serve the Services of a namespace that the watch has not told of yet."""
@@ -91,7 +95,8 @@ class ServiceProxy:
         async with self._one_at_a_time:
             served = self._served.get((namespace, name))
             if served is None:
-                served = ServedService(namespace, self._choose_address(spec.get("clusterIP") or "None"))
+                given = spec.get("clusterIP") or "None"
+                served = ServedService(namespace, given, self._choose_address(given))
             for number in served.ports.keys() - wanted.keys():
                 served.ports.pop(number).close()
             for number, target in wanted.items():

@@ -12,6 +12,7 @@ SERVICES = {
     ("ollama", "redis-service"): "127.96.0.1",
     ("ollama", "open-webui"): "127.96.0.2",
     ("other", "db"): "127.96.0.3",
+    ("", "10.0.0.7"): "127.112.0.1",
 }
 
 
@@ -109,6 +110,8 @@ def test_a_directory_that_would_break_a_command_is_told() -> None:
         ),
         ("curl -s http://open-webui:8080/health | jq .", "curl -s http://127.96.0.2:8080/health | jq ."),
         ("open-webui:8080", "127.96.0.2:8080"),
+        ("http://10.0.0.7:8080/health", "http://127.112.0.1:8080/health"),
+        ("10.0.0.7:8080", "127.112.0.1:8080"),
         ("open-webui.ollama", "127.96.0.2"),
         ("db.other.svc.cluster.local.", "127.96.0.3"),
     ],
@@ -127,6 +130,8 @@ def test_a_service_name_in_a_hosts_place_becomes_its_address(text: str, rewritte
         "http://example.com/open-webui",
         "the open-webui:8080 of the cluster",
         "redis-service-2:6379",
+        "http://10.0.0.70:80/",
+        "10.0.0.7.5:80",
         "",
     ],
 )

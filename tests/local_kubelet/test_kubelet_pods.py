@@ -301,6 +301,7 @@ def test_a_stopped_kubelet_takes_its_node_and_processes_along_and_a_killed_one_i
             kubelet.send_signal(signal.SIGTERM)
             kubelet.wait(15)
             assert here.core.list_node().items == []
+            assert here.pod("sleeps").status.phase == "Running", "a pod reported as failed would be replaced at once"
             assert not Path(f"/proc/{first}").exists()
         here.core.delete_namespaced_pod("sleeps", NAMESPACE, grace_period_seconds=0)
         with node(tmp_path, kubeconfig) as (here, kubelet):
