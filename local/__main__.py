@@ -38,6 +38,7 @@ def rehearse(
     target: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE for the request's target; may be repeated")
     ] = None,
+    picture: Annotated[Path | None, typer.Option(help="write a picture of the end, as SVG")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="stay up afterwards, with the monitor page")] = False,
 ) -> None:
     """Run a whole migration on this machine, from nothing, on the sample or on your own data."""
@@ -49,6 +50,7 @@ def rehearse(
         faults=tuple(rehearsal.parse_fault(text) for text in fail or []),
         kubeconfig=kubeconfig,
         json_file=json_file,
+        picture=picture,
         keep=keep,
         target=_pairs(target, "--target"),
         options=_pairs(option, "--option"),

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -41,7 +41,7 @@ class Display:
         status = run["status"] or {}
         line = summary(status, self._rate.update(status))
         if self._live:
-            self._live.update(_table(status, line))
+            self._live.update(Group(phase_table(status), Text(line)))
         elif line and line != self._last and not _only_numbers_differ(line, self._last):
             self.console.print(line)
         self._last = line
@@ -75,13 +75,14 @@ def summary(status: dict[str, Any], rate: float) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _table(status: dict[str, Any], line: str) -> RenderableType:
+def phase_table(status: dict[str, Any]) -> Table:
+    """Phases with their state and time; takes a status or a report."""
     table = Table.grid(padding=(0, 2))
     for phase in status.get("phases") or []:
         mark, style = MARKS.get(phase["state"], ("?", ""))
         seconds = f"{phase['seconds']:.1f} s" if phase["seconds"] else ""
         table.add_row(Text(mark, style), Text(phase["name"], style), Text(seconds, "dim"))
-    return Group(table, Text(line))
+    return table
 
 
 def _only_numbers_differ(one: str, other: str) -> bool:

@@ -15,6 +15,7 @@ from rich.console import Console
 from local.rehearsal import fingerprint
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
+from local.rehearsal.picture import draw
 from local.rehearsal.prober import Prober, Seen
 from local.rehearsal.processes import ROOT
 from local.rehearsal.refusal import refused_report, unreadable_store
@@ -42,6 +43,7 @@ class Wishes:
     faults: tuple[dict[str, Any], ...] = ()
     kubeconfig: Path | None = None
     json_file: Path | None = None
+    picture: Path | None = None
     keep: bool = False
     port: int = 0
     target: dict[str, Any] = field(default_factory=dict)
@@ -96,6 +98,8 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         report["rehearsal"] = {"started": started.strftime("%Y-%m-%d %H:%M UTC"), "seconds": seconds}
         _write(report, wishes.json_file)
         _conclude(report, console)
+        if wishes.picture:
+            wishes.picture.write_text(draw(report, [_closing(report), "report: build/report.html"]))
         if wishes.keep:
             _hold(world, console)
         return _exit_code(report)
@@ -204,12 +208,16 @@ def _conclude(report: dict[str, Any], console: Console) -> None:
     if report["state"] == "planned":
         for change in report["changes"]:
             console.print(f"would {change['action']} {change['kind']} {change['name']}: {change['detail']}")
-    seconds = report["rehearsal"]["seconds"]
-    console.print(f"[bold]{report['state'].replace('_', ' ')}[/bold]: {_figures(report)}, {seconds} s in all")
+    console.print(_closing(report))
     if "unchanged" in report:
         changed = ", ".join(report["changed"])
         console.print("nothing was changed" if report["unchanged"] else f"[red]changed: {changed}[/red]")
     console.print(f"report: {_shown(BUILD / 'report.html')} and {_shown(BUILD / 'report.json')}")
+
+
+def _closing(report: dict[str, Any]) -> str:
+    seconds = report["rehearsal"]["seconds"]
+    return f"[bold]{report['state'].replace('_', ' ')}[/bold]: {_figures(report)}, {seconds} s in all"
 
 
 def _figures(report: dict[str, Any]) -> str:
