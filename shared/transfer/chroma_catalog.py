@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .chroma_pickle import read_id_map
-from .errors import UnknownFormat
+from .errors import NotAStore, UnknownFormat
 
 DATABASE_FILE = "chroma.sqlite3"
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
@@ -112,8 +112,8 @@ def open_database(path: Path, *, cache_kib: int = 16384) -> sqlite3.Connection:
 
 
 def read_catalog(path: Path, *, since: LogHead | None = None) -> Catalog:
-    """Read the catalogue of a store that nobody writes. Raises UnknownFormat for anything but a local store of 0.4 –
-    1.x.
+    """Read the catalogue of a store that nobody writes. Raises NotAStore or UnknownFormat for anything but a local
+    store of 0.4 – 1.x.
 
     With `since`, only the log after that record is looked at, so the time does not grow with the log; if the record is
     gone, all of it.
@@ -125,13 +125,16 @@ def read_catalog(path: Path, *, since: LogHead | None = None) -> Catalog:
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
-        raise UnknownFormat(f"{DATABASE_FILE} cannot be read: {error}") from error
+        raise NotAStore(f"{DATABASE_FILE} cannot be read: {error}", hint="restore the store from a backup") from error
 
 
 def _read(db: sqlite3.Connection, path: Path, since: LogHead | None) -> Catalog:
     tables = {name.decode() for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
     if missing := sorted(_TABLES - tables):
-        raise UnknownFormat(f"{DATABASE_FILE} lacks the tables {', '.join(missing)}")
+        raise NotAStore(
+            f"{DATABASE_FILE} lacks the tables {', '.join(missing)}",
+            hint="--data is the directory that holds vector_db",
+        )
     columns = {name: _columns(db, name) for name in ("collections", "embedding_metadata")}
     applied = {
         segment.decode(): seq_id(value) for segment, value in db.execute("select segment_id, seq_id from max_seq_id")

@@ -2,6 +2,7 @@
 
 TransferError(message, hint)      kind
 ├ PermanentError                  "permanent"      a retry cannot help
+│ ├ NotAStore                                      no Chroma store, or its database is damaged
 │ ├ UnknownFormat                                  this reader does not know the store: the official client may
 │ └ ConfigurationError            "configuration"  the arguments, the URL or a privilege are wrong
 ├ TransientError                  "transient"      a retry may help; every command goes on where it stood
@@ -28,6 +29,10 @@ class TransferError(Exception):
 
 class PermanentError(TransferError):
     """A retry cannot help."""
+
+
+class NotAStore(PermanentError):
+    """The directory holds no Chroma store of 0.4 or later, or its database is damaged: nobody can read it."""
 
 
 class UnknownFormat(PermanentError):

@@ -10,7 +10,7 @@ from .applications import list_orphans
 from .chroma_catalog import Catalog, is_store
 from .cleaning import KEEP_OUT, STOP
 from .database import application_url, connected, vectors_url
-from .errors import UnknownFormat
+from .errors import NotAStore, UnknownFormat
 from .files import ROOTS
 from .problems import BLOCKING, NOTE, WARNING, Problems
 from .progress import Progress, silent
@@ -37,7 +37,7 @@ def inspect(
     own.mkdir(parents=True)
     try:
         chroma = _inspect_store(store, own, selection or Selection(), column_dimension, problems, progress=progress)
-    except UnknownFormat as error:
+    except (NotAStore, UnknownFormat) as error:
         problems.add("not_a_chroma_store", BLOCKING, error.message, policy=STOP)
         chroma = {**_nothing(), "fingerprint": store_fingerprint(store)}
     finally:

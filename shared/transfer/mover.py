@@ -95,6 +95,16 @@ def parser() -> argparse.ArgumentParser:
     one = add("build-indexes", _build_indexes, "build the indexes side by side and measure the recall")
     one.add_argument("--plan", metavar="JSON", help="an index plan; by default chosen from the table")
     add("remove-vectors", _remove_vectors, "undo copy-vectors: remove exactly the copied rows", run)
+    one = add(
+        "carry-back",
+        _carry_back,
+        "take back to the stopped store and the disk what was written since the switch",
+        data,
+        scratch,
+        run,
+        selection,
+    )
+    one.add_argument("--files", type=Path, required=True, help="the share")
     one = add("probe", _probe, "report what this replica sees", data)
     one.add_argument("--sample", type=int, default=10, help="chunks to search for (10)")
     return top
@@ -242,6 +252,14 @@ def _remove_vectors(options: argparse.Namespace, lines: JsonLines) -> dict[str, 
     from .removal import remove_vectors
 
     return remove_vectors(vectors_url(), run=options.run, progress=lines)
+
+
+def _carry_back(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:
+    from .carry_back import carry_back
+    from .database import vectors_url
+
+    where = (vectors_url(), options.data, options.files, _scratch(options))
+    return carry_back(*where, run=options.run, selection=_selection(options), progress=lines)
 
 
 def _probe(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:

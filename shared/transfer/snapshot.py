@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .chroma_catalog import DATABASE_FILE
-from .errors import ConfigurationError, PermanentError, TransientError
+from .errors import ConfigurationError, NotAStore, TransientError
 from .progress import Progress, silent
 
 FileState = tuple[int, int]  # size, mtime_ns
@@ -157,7 +157,7 @@ def _recover(target: Path) -> None:
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
-        raise PermanentError(f"{DATABASE_FILE} is damaged: {error}", hint="restore the store from a backup") from error
+        raise NotAStore(f"{DATABASE_FILE} is damaged: {error}", hint="restore the store from a backup") from error
 
 
 def _require_space(states: dict[str, FileState], copied: dict[str, FileState], scratch: Path) -> None:
