@@ -109,7 +109,7 @@ class Kubelet:
     async def stop(self) -> None:
         """End every pod's processes and take no new ones.
 
-        The pods' objects stay as they are: pods reported as failed would be replaced at once, on a node that is leaving.
+        The pods' objects stay as they are: failed ones would be replaced at once, on a node that is leaving.
         """
         self._is_stopping = True
         with contextlib.suppress(TimeoutError):

@@ -24,10 +24,10 @@ def start_time(process: int) -> str | None:
         return None
 
 
-def kill_session(leader: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Signal every process of a container: its group, which it leads."""
+def kill_session(leader: int) -> None:
+    """Kill every process of a container: its group, which it leads."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)
+        os.killpg(leader, signal.SIGKILL)
 
 
 class Register:

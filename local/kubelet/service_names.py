@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 type Addresses = Mapping[tuple[str, str], str]
-"""(namespace, Service name) → the address that the proxy serves it on; ("", ClusterIP) → the same, where they differ."""
+"""(namespace, Service name) → the address that the proxy serves it on; ("", ClusterIP) → that, where they differ."""
 
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _NAME = rf"\d+(?:\.\d+){{3}}|{_LABEL}(?:\.{_LABEL}(?:\.svc(?:\.cluster\.local)?)?)?\.?"

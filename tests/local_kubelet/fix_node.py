@@ -73,7 +73,7 @@ class Node:
         statuses = self.pod(name).status.container_statuses
         return statuses[0].state if statuses else None
 
-    def wait_for(self, what: Callable[[], Any], seconds: float = 15) -> Any:
+    def wait_for(self, what: Callable[[], Any], seconds: float = 30) -> Any:
         """Wait until `what` returns something true, and return that."""
         deadline = time.monotonic() + seconds
         while True:
