@@ -12,11 +12,14 @@ from kubernetes import client, config, dynamic
 from kubernetes.client.exceptions import ApiException
 
 from local.rehearsal.processes import wait_until
+from shared.errors import ConfigurationError
 
 MOUNT = "/app/backend/data"
 IMAGE = "ghcr.io/open-webui/open-webui:0.12.4"
 DISK_CLASS = "managed-csi-premium"
 OPERATOR = "operator"
+OURS = "scaleout.dev/rehearsal"
+"""Label of a namespace that a rehearsal may delete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Operator:
     def install(self, data: Path, volumes: Path, database_url: str) -> None:
         """Bring up one replica on a disk that holds a copy of `data`."""
         names = self.names
-        self._apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names.namespace}})
+        namespace = {"name": names.namespace, "labels": {OURS: "true"}}
+        self._apply({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
         self._apply(self._object("v1", "Secret", names.database_secret) | {"stringData": {"url": database_url}})
         self._apply(_claim(self._object("v1", "PersistentVolumeClaim", names.disk_claim)))
         self._fill_disk(data, volumes)
@@ -59,14 +63,20 @@ class Operator:
         wait_until(look, f"{replicas} ready replica of Open WebUI", seconds)
 
     def remove(self) -> None:
-        """Delete the namespace and the volumes that this rehearsal left behind."""
-        core = client.CoreV1Api(self._api)
+        """Delete what an earlier rehearsal left behind; ConfigurationError when the namespace is somebody else's."""
+        core: Any = client.CoreV1Api(self._api)
         try:
-            core.delete_namespace(self.names.namespace)
+            found = core.read_namespace(self.names.namespace)
         except ApiException as error:
             if error.status != 404:
                 raise
             return
+        if OURS not in (found.metadata.labels or {}):
+            raise ConfigurationError(
+                f"namespace {self.names.namespace} exists in this cluster and was not made by a rehearsal",
+                hint="A rehearsal makes and deletes it: use a cluster that has none, or delete it yourself.",
+            )
+        core.delete_namespace(self.names.namespace)
 
         def gone() -> bool:
             try:
@@ -76,6 +86,10 @@ class Operator:
             return False
 
         wait_until(gone, f"the end of namespace {self.names.namespace}", 60)
+        for volume in core.list_persistent_volume().items:
+            claim = volume.spec.claim_ref
+            if claim and claim.namespace == self.names.namespace and volume.status.phase == "Released":
+                core.delete_persistent_volume(volume.metadata.name)
 
     def objects(self) -> list[dict[str, Any]]:
         """Every object that a migration could touch, as stored, for a comparison before and after."""

@@ -65,6 +65,8 @@ class World:
     admin_url: str = ""
     app_url: str = ""
     operator: Operator | None = None
+    installed: bool = False
+    """Whether the namespace in `kubeconfig`'s cluster is ours to delete."""
     _children: Children | None = None
 
     def open(self, data: Path, app_sql: Path) -> None:
@@ -82,6 +84,7 @@ class World:
         self.operator = Operator(kubeconfig, Names(), NODE_LABEL)
         if self.kubeconfig:
             self.operator.remove()
+        self.installed = True
         self.operator.install(data, self.layout.volumes, self.app_url)
         self.say("Azure endpoints")
         azure = children.start("azure", self._azure_arguments(kubeconfig, database))
@@ -90,10 +93,12 @@ class World:
         self.operator.wait_until_ready()
 
     def close(self) -> None:
-        if self.operator and self.kubeconfig:
-            self.operator.remove()
-        if self._children:
-            self._children.stop()
+        try:
+            if self.installed and self.operator and self.kubeconfig:
+                self.operator.remove()
+        finally:
+            if self._children:
+                self._children.stop()
 
     @property
     def service_url(self) -> str:
