@@ -81,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
         selection,
     )
     one.add_argument("--delta", action="store_true", help="after the stop: only what changed since the bulk pass")
+    one.add_argument("--verify", action="store_true", help="then compare what was copied, while Open WebUI serves")
+    one.add_argument("--full", action="store_true", help="with --verify: every row, read back")
     one.add_argument("--workers", type=int, default=2, help="processes, each with one connection (2)")
     one.add_argument(
         "--throttle", type=float, default=0, metavar="ROWS_PER_S", help="most rows a second, 0 for no limit"
@@ -92,6 +94,16 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--repair", action="store_true", help="copy rows that differ again")
     one.add_argument("--samples", type=int, default=20, help="sampled queries (20)")
+    add(
+        "finish",
+        _finish,
+        "after the stop: carry the last changes of files and vectors over and verify what changed",
+        data,
+        target,
+        scratch,
+        run,
+        selection,
+    )
     one = add("build-indexes", _build_indexes, "build the indexes side by side and measure the recall")
     one.add_argument("--plan", metavar="JSON", help="an index plan; by default chosen from the table")
     add("remove-vectors", _remove_vectors, "undo copy-vectors: remove exactly the copied rows", run)
@@ -210,14 +222,21 @@ def _copy_vectors(options: argparse.Namespace, lines: JsonLines) -> dict[str, An
         return copy_delta(*where, run=options.run, selection=_selection(options), progress=lines)
     from .loading import copy_vectors
 
-    return copy_vectors(
-        *where,
-        run=options.run,
-        selection=_selection(options),
-        workers=options.workers,
-        rows_per_second=options.throttle,
-        progress=lines,
-    )
+    common: dict[str, Any] = {"run": options.run, "selection": _selection(options), "progress": lines}
+    copied = copy_vectors(*where, workers=options.workers, rows_per_second=options.throttle, **common)
+    if not options.verify:
+        return copied
+    from .finishing import verify_copy
+
+    return copied | {"verification": verify_copy(*where, full=options.full, **common)}
+
+
+def _finish(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:
+    from .database import vectors_url
+    from .finishing import finish
+
+    where = (vectors_url(), options.data, options.target, _scratch(options))
+    return finish(*where, run=options.run, selection=_selection(options), progress=lines)
 
 
 def _verify_vectors(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:

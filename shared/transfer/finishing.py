@@ -1,0 +1,76 @@
+"""The two ends of an online copy: verify the bulk while Open WebUI serves, then finish after the stop.
+
+All that grows with the data is compared before the stop. After it, one process carries the last changes of files and
+vectors over side by side and compares only what changed, so the time after the stop is short and flat.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from . import ledger
+from .chroma_catalog import read_catalog
+from .database import connected
+from .delta import copy_delta
+from .errors import UnknownFormat
+from .files import copy_files
+from .progress import Progress, silent
+from .selection import Selection
+from .store_difference import note_foreign_rows
+from .verification import verify_vectors
+
+
+def verify_copy(
+    url: str,
+    store: Path,
+    scratch: Path,
+    *,
+    run: str,
+    selection: Selection | None = None,
+    full: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Compare the private copy that was just moved; return the counts, or that a resumed pass cannot be compared yet.
+
+    A bulk pass that was resumed on a newer private copy holds rows of two moments: then `finish` compares everything.
+    """
+    with connected(url) as connection:
+        note_foreign_rows(connection, run)
+        marks = {one.id: one.watermark for one in ledger.copied_collections(connection, run).values()}
+    try:
+        catalog = read_catalog(scratch / "vector_db")
+        moved = any(marks.get(one.id, one.watermark) != one.watermark for one in catalog.collections if one.rows)
+    except UnknownFormat:
+        moved = False  # verify_vectors falls back to chromadb itself
+    if moved:
+        return {"equal": None, "postponed": "the copy was resumed; everything is compared after the stop"}
+    return verify_vectors(url, store, scratch, run=run, selection=selection, full=full, progress=progress)
+
+
+def finish(
+    url: str,
+    data: Path,
+    share: Path,
+    scratch: Path,
+    *,
+    run: str,
+    selection: Selection | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Bring share and table to what the stopped source holds, and verify; return what each of the three steps says."""
+    started = time.perf_counter()
+    store = data / "vector_db"
+    with ThreadPoolExecutor(1) as beside:
+        copying = beside.submit(copy_files, data, share, delta=True, look=False)
+        vectors = copy_delta(url, store, scratch, run=run, selection=selection, progress=progress)
+        verification = verify_vectors(
+            url, store, scratch, run=run, selection=selection, incremental=True, progress=progress
+        )
+        files = copying.result()
+    return {
+        "files": files,
+        "vectors": vectors,
+        "verification": verification,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
