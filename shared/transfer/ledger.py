@@ -204,10 +204,11 @@ def expected(connection: "psycopg.Connection", run: str) -> dict[str, tuple[int,
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run has copied so far."""
+    """What a run has copied so far. `findings` names at most a hundred rows a code; all are in `scaleout.batch.left_out`."""
 
     rows: int
     findings: tuple[dict[str, Any], ...]
+    counts: dict[str, int]
 
 
 def summary(connection: "psycopg.Connection", run: str) -> Summary:
@@ -216,13 +217,20 @@ def summary(connection: "psycopg.Connection", run: str) -> Summary:
         "select coalesce(sum(rows), 0)::bigint from scaleout.batch where run = %s and kind <> 'before'", (run,)
     ).fetchone()
     findings = connection.execute(
-        "select distinct c.name, f ->> 'id', f ->> 'code' from scaleout.batch b join scaleout.collection c"
-        " on c.run = b.run and c.id = b.collection, jsonb_array_elements(b.left_out) f where b.run = %s"
-        " order by 1, 2, 3",
+        "with found as (select distinct c.name, f ->> 'id' as id, f ->> 'code' as code from scaleout.batch b"
+        " join scaleout.collection c on c.run = b.run and c.id = b.collection,"
+        " jsonb_array_elements(b.left_out) f where b.run = %s and b.left_out <> '[]'),"
+        " numbered as (select *, row_number() over w, count(*) over (partition by code) from found"
+        " window w as (partition by code order by name, id))"
+        " select name, id, code, count from numbered where row_number <= 100 order by code, name, id",
         (run,),
     ).fetchall()
     assert row is not None
-    return Summary(row[0], tuple({"collection": name, "id": one, "code": code} for name, one, code in findings))
+    return Summary(
+        row[0],
+        tuple({"collection": name, "id": one, "code": code} for name, one, code, _ in findings),
+        {code: count for _, _, code, count in findings},
+    )
 
 
 def own_ids(connection: "psycopg.Connection", run: str, ids: Iterable[str]) -> set[str]:

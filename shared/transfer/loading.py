@@ -74,34 +74,38 @@ def copy_vectors(
     chosen = selection or Selection()
     copy, fingerprint = private_copy(store, scratch, progress=progress)
 
-    def load(catalog: Catalog) -> tuple[int, int, int]:
+    with connected(url) as connection:
+        ledger.require(connection)
+        rows_before = ledger.summary(connection, run).rows
+
+    def load(catalog: Catalog) -> tuple[int, int]:
         collections = chosen.of(catalog)
         with connected(url) as connection:
             column = document_chunk.require_table(connection)
             require_movable(catalog, collections, column)
-            ledger.require(connection)
             careful = _start(connection, run, catalog, collections, column) or catalog.reader != "files"
             connection.commit()
             pieces = remaining_pieces(connection, run, catalog, collections)
         limit = rows_per_second / workers if rows_per_second else 0
-        copied = _run_workers(
+        _run_workers(
             Load(url, run, catalog, column, careful, limit),
             pieces,
             workers if catalog.reader == "files" else 1,
             progress,
         )
-        return copied, len(collections), len(catalog.collections)
+        return len(collections), len(catalog.collections)
 
-    (copied, moved, listed), reader = with_fallback(store, copy, scratch, load, selection=chosen, progress=progress)
+    (moved, listed), reader = with_fallback(store, copy, scratch, load, selection=chosen, progress=progress)
     with connected(url) as connection:
         summary = ledger.summary(connection, run)
     return {
         "run": run,
         "rows": summary.rows,
-        "copied_now": copied,
+        "copied_now": summary.rows - rows_before,
         "collections": moved,
         "left_out_collections": listed - moved,
         "findings": list(summary.findings),
+        "finding_counts": summary.counts,
         "fingerprint": fingerprint,
         "reader": reader,
         "seconds": round(time.perf_counter() - started, 3),
@@ -169,7 +173,7 @@ class _Shared:
             self.done.value += count
 
 
-def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progress) -> int:
+def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progress) -> None:
     total = sum(len(piece.keys) for piece in pieces)
     # A fork shares what is loaded; but chromadb runs threads of its own, which a fork would cut off.
     forks = sys.platform == "linux" and load.catalog.reader == "files"
@@ -188,7 +192,6 @@ def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progre
         for child in children.values():
             child.kill()
             child.join()
-    return int(shared.done.value)
 
 
 def _wait_for(
