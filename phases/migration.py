@@ -88,6 +88,8 @@ class Run:
     def plan_all(self) -> Steps[Outcome | None]:
         """Read the world for every phase before any of them changes it."""
         survey = Survey()
+        first = self.phases[0].name
+        self.timeline.begin(first, self._now())
         for phase in self.phases:
             self._show(phase.name, Progress(finished=False, step="planning"))
             brief = to_wire(Brief(self.name, self.request, survey))
@@ -96,11 +98,12 @@ class Run:
                 self.timeline.set(phase.name, PhaseState.FAILED)
                 return outcome
             self.plans[phase.name] = outcome.result
-            self.timeline.set(phase.name, PhaseState.PLANNED if phase.applies else PhaseState.DONE)
+            self.timeline.set(phase.name, PhaseState.PLANNED)
             if phase.name == "preflight":
                 survey = from_wire(outcome.result, Survey)
                 if survey.blocked:
                     break
+        self.timeline.end(first, PhaseState.DONE, self._now())
         self._record()
         return None
 
@@ -168,8 +171,8 @@ class Run:
                 return None
             if not undo and (stopped := (yield from self._heed_operator(phase, progress))):
                 return stopped
-            patience = 1.0 if not progress.interruptible else 1.15
-            wait = min(max(progress.check_again_in_seconds, wait * patience), LONGEST_WAIT_SECONDS)
+            patience = wait * 1.15 if progress.interruptible else 0.0  # while Open WebUI is down nothing waits long
+            wait = min(max(progress.check_again_in_seconds, patience), LONGEST_WAIT_SECONDS)
             yield from self._sleep(wait, wakes_on_stop=not undo)
 
     def _heed_operator(self, phase: Phase, progress: Progress) -> Steps[Outcome | None]:

@@ -53,7 +53,7 @@ def build_report(
         "collections": int(verification.get("collection_count") or 0),
         "rows_moved": int((results.get("copy_vectors") or {}).get("rows") or 0) + _changed_rows(cut),
         "rows_verified": int(verification.get("rows") or 0),
-        "files": cut.get("files") or results.get("copy_files") or {},
+        "files": _files(results),
         "replicas_ready": int(validated.get("replicas_ready") or 0),
         "downtime_seconds": round(timeline.downtime_seconds, 1),
         "criteria": validated.get("criteria") or [],
@@ -66,6 +66,18 @@ def build_report(
         "changes": [{"phase": name, **change} for name, plan in plans.items() for change in plan.get("changes") or []],
         "store": survey.get("store") or {},
         "results": {name: result for name, result in results.items() if name != "undo_failure"},
+    }
+
+
+def _files(results: Mapping[str, JsonObject]) -> JsonObject:
+    """The whole of the files as they stand at the end, and how many of them came with the cut-over."""
+    copied, changed = results.get("copy_files") or {}, (results.get("cut_over") or {}).get("files") or {}
+    last = changed or copied
+    return {
+        "files": int(last.get("files_total") or 0),
+        "bytes": int(last.get("bytes_total") or 0),
+        "copied_while_serving": int(copied.get("copied") or 0),
+        "copied_while_stopped": int(changed.get("copied") or 0),
     }
 
 

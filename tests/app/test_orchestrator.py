@@ -331,12 +331,12 @@ def test_a_pause_is_not_heeded_while_open_webui_is_down(run):
 
     def critical(count, step):
         looks.append(count)
-        return step() if count > 12 else Progress(False, "down", interruptible=False, check_again_in_seconds=0.05)
+        return step() if count > 12 else Progress(False, "critical", interruptible=False, check_again_in_seconds=0.05)
 
     run.world.faults["second"] = critical
 
     def pause(hub, instance):
-        status_until(hub, instance, "down")
+        status_until(hub, instance, "critical")
         hub.raise_orchestration_event(instance, "pause")
 
     assert run(meanwhile=pause)["state"] == "migrated"
