@@ -3,24 +3,34 @@
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import azure.durable_functions as df
 import azure.functions as func
 from durabletask.entities import DurableEntity
 
+from api import guard as guard_api
 from api import migrations, pages
+from api.guard_runs import RunsOfDeployment
 from phases.catalogue import PHASES
 from phases.execution import as_activity
+from phases.guard_entity import GuardMemory
+from phases.health_guard import ACT, GUARD_ENTITY, OBSERVE, guard
 from phases.migration import RUN_ENTITY, migrate, roll_back
 from shared.adapters.composition import connector
+from shared.adapters.guard import GuardConnector
+from shared.guard.ports import GuardPorts
+from shared.guarded import Guarded, read_guarded
 from shared.settings import read_settings
 
 settings = read_settings(os.environ)
+guarded = read_guarded(settings.guard_targets, settings.target_defaults())
 logging.getLogger("azure").setLevel(logging.WARNING)
 app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 app.orchestration_trigger(context_name="context")(migrate)
 app.orchestration_trigger(context_name="context")(roll_back)
+app.orchestration_trigger(context_name="context")(guard)
 
 connect = connector(settings)
 for phase in PHASES:
@@ -77,3 +87,49 @@ def monitor(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def openapi(req: func.HttpRequest) -> func.HttpResponse:
     return pages.openapi()
+
+
+app.entity_trigger(context_name="context", entity_name=GUARD_ENTITY)(GuardMemory)
+guard_sources = GuardConnector(settings)
+
+
+def connect_guard(each: Guarded, runs: RunsOfDeployment) -> GuardPorts:
+    return guard_sources.connect(each, runs, runs.roll_back)
+
+
+@app.timer_trigger(schedule="%SCALEOUT_GUARD_SCHEDULE%", arg_name="timer")
+@app.durable_client_input(client_name="client")
+async def health_guard(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
+    if settings.guard_mode != "off":
+        acts = settings.guard_mode == "act"
+        await guard_api.tick(client, guarded, datetime.now(UTC), acts=acts, past_due=timer.past_due)
+
+
+@app.activity_trigger(input_name="payload", activity=OBSERVE)
+@app.durable_client_input(client_name="client")
+async def guard_observe(payload: dict, client: df.DurableFunctionsClient) -> dict:  # type: ignore[type-arg]
+    return await guard_api.observe(payload, client, connect_guard, guard_sources.review)
+
+
+@app.activity_trigger(input_name="payload", activity=ACT)
+@app.durable_client_input(client_name="client")
+async def guard_act(payload: dict, client: df.DurableFunctionsClient) -> dict:  # type: ignore[type-arg]
+    return await guard_api.act(payload, client, connect_guard)
+
+
+@app.route(route="guard", methods=["GET"])
+@app.durable_client_input(client_name="client")
+async def show_guard(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    return await guard_api.show(req, client, guarded, settings.guard_mode)
+
+
+@app.route(route="guard/pause", methods=["POST"])
+@app.durable_client_input(client_name="client")
+async def pause_guard(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    return await guard_api.pause(req, client, guarded)
+
+
+@app.route(route="guard/resume", methods=["POST"])
+@app.durable_client_input(client_name="client")
+async def resume_guard(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    return await guard_api.resume(req, client, guarded)

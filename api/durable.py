@@ -12,6 +12,8 @@ from api.runs import Run
 from shared.wire import JsonObject
 
 RUN_ENTITY = "run"
+RUNS = frozenset({"migrate", "roll_back"})
+"""Orchestrations that are runs; the guard's ticks are not."""
 
 
 class AlreadyRunning(Exception):
@@ -22,7 +24,7 @@ async def list_runs(client: df.DurableFunctionsClient, prefix: str = "") -> list
     """All runs, newest first."""
     query = OrchestrationQuery(instance_id_prefix=prefix or None, fetch_inputs_and_outputs=True)
     states = await client.get_all_orchestration_states(query)
-    runs = [_run(state) for state in states if not state.instance_id.startswith("@")]
+    runs = [_run(state) for state in states if state.name in RUNS]
     return sorted(runs, key=lambda run: run.created, reverse=True)
 
 
@@ -34,7 +36,12 @@ async def read_run(client: df.DurableFunctionsClient, run: str) -> Run | None:
 
 async def read_record(client: df.DurableFunctionsClient, run: str) -> JsonObject | None:
     """What the run recorded of its plans and results."""
-    found = await client.get_entity(EntityInstanceId(RUN_ENTITY, run), include_state=True)
+    return await read_entity(client, RUN_ENTITY, run)
+
+
+async def read_entity(client: df.DurableFunctionsClient, name: str, key: str) -> JsonObject | None:
+    """The state of an entity that keeps a JSON object; None where there is none."""
+    found = await client.get_entity(EntityInstanceId(name, key), include_state=True)
     state = found.get_state() if found is not None else None
     record = json.loads(state) if isinstance(state, str) else state
     return record if isinstance(record, dict) else None

@@ -7,7 +7,7 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from api import durable, runs
+from api import durable, rollbacks, runs
 from shared.names import short_run
 from shared.requests import InvalidRequest, parse_request
 from shared.wire import JsonObject, to_wire
@@ -21,7 +21,7 @@ async def start(
 ) -> func.HttpResponse:
     """Plan or migrate: 202, 400 with every mistake, or 409 while one runs for the same Deployment."""
     try:
-        request = parse_request(_body(req), defaults)
+        request = parse_request(read_body(req), defaults)
     except InvalidRequest as error:
         return answer(400, {"error": error.message, "problems": error.problems, "hint": error.hint})
     key = request.target.key
@@ -60,7 +60,7 @@ async def act(req: func.HttpRequest, client: df.DurableFunctionsClient, action: 
         return answer(409, {"error": refusal.message})
     if action == "rollback" and not run.active:
         return await _start_rollback(req, client, run)
-    body = _body(req)
+    body = read_body(req)
     value = {"reason": f"{action} by an operator"} | (body if isinstance(body, dict) else {})
     value |= {"approved": value.get("approved", True)} if action == "approve" else {}
     await durable.raise_event(client, run.id, EVENTS[action], value)
@@ -69,24 +69,10 @@ async def act(req: func.HttpRequest, client: df.DurableFunctionsClient, action: 
 
 async def _start_rollback(req: func.HttpRequest, client: df.DurableFunctionsClient, run: runs.Run) -> func.HttpResponse:
     """Undo an ended run from what it recorded, under an id of its own."""
-    record = await durable.read_record(client, run.id)
-    if not record or not record.get("started"):
-        return answer(409, {"error": f"run {run.id} has changed nothing that could be taken back"})
-    match = runs.RUN_ID.fullmatch(run.id)
-    known = await durable.list_runs(client, match["key"] if match else run.id)
-    if busy := runs.under_way(known, match["key"] if match else ""):
-        return _busy(req, busy.id)
-    if newer := _newer_migration(known, run):
-        return answer(409, {"error": f"run {newer} came after {run.id}; take that one back first"})
-    order = {key: record[key] for key in ("run", "request", "plans", "started")}
-    rollback = runs.rollback_id(run.id, (one.id for one in known))
-    await durable.start(client, "roll_back", rollback, order)
-    return answer(202, links(req, rollback), {"Location": links(req, rollback)["status"], "Retry-After": "1"})
-
-
-def _newer_migration(known: list[runs.Run], run: runs.Run) -> str | None:
-    standing = [one for one in known if one.id > run.id and one.state == "migrated" and "-rollback-" not in one.id]
-    return standing[0].id if standing else None
+    started = await rollbacks.start(client, run.id, "rollback by an operator")
+    if isinstance(started, rollbacks.Started):
+        return answer(202, links(req, started.id), {"Location": links(req, started.id)["status"], "Retry-After": "1"})
+    return _busy(req, started.under_way) if started.under_way else answer(409, {"error": started.message})
 
 
 def links(req: func.HttpRequest, run: str) -> dict[str, str]:
@@ -102,7 +88,8 @@ def answer(status: int, body: Any, headers: Mapping[str, str] | None = None) -> 
     return func.HttpResponse(text, status_code=status, mimetype="application/json", headers=dict(headers or {}))
 
 
-def _body(req: func.HttpRequest) -> JsonObject | Any:
+def read_body(req: func.HttpRequest) -> JsonObject | Any:
+    """The body as JSON: an empty object where there is none, None where it is not JSON."""
     raw = req.get_body()
     if not raw:
         return {}

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from api.guard import LONGEST_PAUSE_MINUTES
 from api.migrations import EVENTS
 from shared.model import MigrationRequest
 
@@ -32,6 +33,8 @@ STATUS = {
     },
 }
 
+PAUSE_MINUTES = {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_PAUSE_MINUTES}
+
 WHAT = {
     "approve": "Let a run that waits for approval stop Open WebUI and switch.",
     "pause": "Hold at the next safe point; never while Open WebUI is down.",
@@ -58,6 +61,7 @@ def document() -> dict[str, Any]:
             "parameters": [run],
             "get": _operation("One run: status, plan and report.", {"200": "the run", "404": "no such run"}),
         },
+        **_guard_paths(),
         "/api/monitor": {"get": _free("A page that shows the runs.", "HTML")},
         "/api/openapi.json": {"get": _free("This document.", "OpenAPI 3.1")},
     }
@@ -74,6 +78,36 @@ def document() -> dict[str, Any]:
             "securitySchemes": {"functionKey": {"type": "apiKey", "in": "header", "name": "x-functions-key"}},
         },
     }
+
+
+def _guard_paths() -> dict[str, Any]:
+    """Show, pause and resume the health guard."""
+    one = {"type": "string", "description": "Key or name of one guarded Deployment; left out: all."}
+    query = {"name": "deployment", "in": "query", "required": False, "schema": {"type": "string"}}
+    pause = {
+        "type": "object",
+        "required": ["minutes", "because"],
+        "properties": {"minutes": PAUSE_MINUTES, "because": {"type": "string", "minLength": 1}, "deployment": one},
+        "additionalProperties": False,
+    }
+    show = _operation(
+        "The guard's last verdicts, its readings and its state.",
+        {"200": "every guarded Deployment", "404": "none such"},
+    )
+    codes = {"202": "heard", "404": "no such Deployment is guarded"}
+    stop = _operation("Let the guard stand still for some minutes.", codes | {"400": "every mistake"})
+    go_on = _operation("End the guard's pause now.", codes)
+    return {
+        "/api/guard": {"get": show | {"parameters": [query]}},
+        "/api/guard/pause": {"post": stop | {"requestBody": _json_body(pause, required=True)}},
+        "/api/guard/resume": {
+            "post": go_on | {"requestBody": _json_body({"type": "object", "properties": {"deployment": one}})}
+        },
+    }
+
+
+def _json_body(schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    return {"required": required, "content": {"application/json": {"schema": schema}}}
 
 
 def _operation(summary: str, codes: dict[str, str]) -> dict[str, Any]:

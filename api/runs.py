@@ -29,6 +29,15 @@ class Run:
         return self.runtime_status in ACTIVE
 
     @property
+    def key(self) -> str:
+        """Of the Deployment that it is about."""
+        return key_of(self.id)
+
+    @property
+    def is_rollback(self) -> bool:
+        return "-rollback-" in self.id
+
+    @property
     def state(self) -> str:
         """As a person would say it."""
         if self.active:
@@ -48,6 +57,12 @@ class Refusal:
     """Why an action cannot be taken now (HTTP 409)."""
 
     message: str
+
+
+def key_of(run: str) -> str:
+    """The key of the Deployment that this run is about; empty when it is no run's id."""
+    match = RUN_ID.fullmatch(run)
+    return match["key"] if match else ""
 
 
 def next_number(ids: Iterable[str], key: str) -> int:

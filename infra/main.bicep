@@ -55,6 +55,9 @@ param guardMode string = 'observe'
 @description('NCRONTAB of the health guard.')
 param guardSchedule string = '0 * * * * *'
 
+@description('JSON list of the Deployments to guard, with their policies; empty: the one that this app migrates.')
+param guardTargets string = ''
+
 @description('Where orchestrations are kept: the app\'s own storage account, or a Durable Task Scheduler.')
 @allowed([
   'storage'
@@ -190,6 +193,7 @@ module functionApp 'modules/functionApp.bicep' = {
     keyVaultName: keyVaultName
     guardMode: guardMode
     guardSchedule: guardSchedule
+    guardTargets: guardTargets
   }
 }
 

@@ -34,6 +34,8 @@ class Settings:
     """NCRONTAB of the health guard; every minute, the finest that its windows are made for."""
     guard_mode: str = field(default="observe", metadata={"env": "SCALEOUT_GUARD_MODE"})
     """off | observe | act. Observe judges and reports and changes nothing: the safe way to start."""
+    guard_targets: str = field(default="", metadata={"env": "SCALEOUT_GUARD_TARGETS"})
+    """JSON list of the Deployments to guard and their policies (`docs/guard.md`); empty: the app's own target."""
 
     def target_defaults(self) -> dict[str, str]:
         """The target's fields that this installation already knows."""

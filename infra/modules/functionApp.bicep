@@ -21,6 +21,7 @@ param postgresResourceGroup string
 param keyVaultName string
 param guardMode string
 param guardSchedule string
+param guardTargets string
 
 var hub = 'scaleout'
 
@@ -132,6 +133,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     SCALEOUT_POSTGRES_SSLROOTCERT: ''
     SCALEOUT_GUARD_SCHEDULE: guardSchedule
     SCALEOUT_GUARD_MODE: guardMode
+    SCALEOUT_GUARD_TARGETS: guardTargets
   }, empty(schedulerEndpoint) ? {} : {
     AzureFunctionsJobHost__extensions__durableTask__storageProvider__type: 'azureManaged'
     AzureFunctionsJobHost__extensions__durableTask__storageProvider__connectionStringName: 'DURABLE_TASK_SCHEDULER'

@@ -177,6 +177,27 @@ class KubernetesCluster:
             finally:
                 connection.close()
 
+    def get_from_pod(self, pod: str, port: int, path: str, *, timeout_seconds: float = 5) -> int | None:
+        """The status of `GET path` on the pod's port through the API server; None when the pod did not answer.
+
+        Without an answer the API server sends a Status object of its own. Source: kubernetes, apimachinery/util/proxy.
+        """
+        with _translated(f"GET {path} from pod {pod}"):
+            ask: Any = client.CoreV1Api(self._api).connect_get_namespaced_pod_proxy_with_path
+            try:
+                answer = ask(
+                    f"{pod}:{port}",
+                    self.namespace,
+                    path.lstrip("/"),
+                    _preload_content=False,
+                    _request_timeout=(timeout_seconds, timeout_seconds),
+                )
+            except ApiException as error:
+                if error.status in {401, 403} and _is_status(error.body):
+                    raise
+                return None if _is_status(error.body) else error.status
+            return int(answer.status)
+
     def may(self, verb: str, resource: str, *, group: str = "", subresource: str = "", namespaced: bool = True) -> bool:
         attributes = {"verb": verb, "resource": resource, "group": group, "subresource": subresource}
         if namespaced:
@@ -249,6 +270,14 @@ def _explained(what: str, error: ApiException) -> MigrationError:
     if not error.status or error.status in {408, 409, 425, 429} or error.status >= 500:
         return TransientError(f"could not {what}: {message}")
     return ConfigurationError(f"could not {what}: {message}")
+
+
+def _is_status(body: Any) -> bool:
+    """Whether the API server speaks for itself and not for a pod."""
+    try:
+        return bool(json.loads(body or "").get("kind") == "Status")
+    except (TypeError, ValueError, AttributeError):
+        return False
 
 
 def _reason(error: ApiException) -> tuple[str, list[str]]:

@@ -112,7 +112,7 @@ class PostgresDatabase:
             ) as connection:
                 yield connection
         except psycopg.Error as error:
-            raise _explained(error, where, self._user()) from error
+            raise explained(error, where, self._user()) from error
 
 
 OTHER_SESSIONS = """
@@ -157,7 +157,7 @@ def _read_chunk_table(connection: psycopg.Connection[Any]) -> ChunkTable | None:
     return ChunkTable(rows, int(row[1]), str(row[0]).partition("(")[0], str(row[2]), tuple(row[3]))
 
 
-def _explained(error: psycopg.Error, where: str, user: str) -> MigrationError:
+def explained(error: psycopg.Error, where: str, user: str) -> MigrationError:
     text = " ".join(str(error).split())
     if isinstance(error, InvalidPassword) or "password authentication failed" in text:
         return ConfigurationError(
