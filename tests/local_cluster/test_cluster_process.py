@@ -1,6 +1,5 @@
 """The process: it says when it serves, keeps its state over any kind of end, and rests when nothing happens."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -63,6 +62,20 @@ def watch_from(what: object, version: str) -> object:
     return watch.Watch().stream(what, "default", resource_version=version, timeout_seconds=2)
 
 
+def test_a_deadline_that_was_running_goes_on_after_a_restart(tmp_path: Path) -> None:
+    with process("local.cluster", "--dir", tmp_path) as first:
+        body = deployment("late", progressDeadlineSeconds=1)
+        Cluster(first["kubeconfig"]).apps.create_namespaced_deployment("default", body)
+        first["process"].kill()
+    with process("local.cluster", "--dir", tmp_path) as second:
+        apps = Cluster(second["kubeconfig"]).apps
+
+        def reasons() -> list[str]:
+            return [c.reason for c in apps.read_namespaced_deployment("late", "default").status.conditions or []]
+
+        eventually(lambda: "ProgressDeadlineExceeded" in reasons(), "the deadline passes")
+
+
 def test_fresh_forgets_everything(tmp_path: Path) -> None:
     with process("local.cluster", "--dir", tmp_path) as first:
         Cluster(first["kubeconfig"]).core.create_namespaced_config_map("default", config_map("old"))
@@ -108,17 +121,3 @@ def test_without_a_token_only_health_is_told(tmp_path: Path) -> None:
         with refused(403, "Forbidden") as status:
             client.CoreV1Api(stranger).list_namespace()
         assert "system:anonymous" in status["message"]
-
-
-def test_a_client_that_leaves_a_watch_leaves_nothing_behind(tmp_path: Path) -> None:
-    with process("local.cluster", "--dir", tmp_path) as running:
-        cluster = Cluster(running["kubeconfig"], "default")
-        process_ = psutil.Process(running["process"].pid)
-        options = {"watch": True, "timeout_seconds": 60, "_preload_content": False}
-        watching = [cluster.core.list_namespaced_pod("default", **options) for _ in range(5)]
-        open_before = len(process_.net_connections())
-        for response in watching:
-            response.close()
-            response.release_conn()
-        eventually(lambda: len(process_.net_connections()) < open_before, "the connections are closed")
-        assert os.path.exists(tmp_path / "kubeconfig")  # noqa: PTH110

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.cluster.field_ownership import (
@@ -80,6 +80,7 @@ def test_identity_and_kind_belong_to_nobody() -> None:
     assert fields(config) == {"f:metadata": {"f:labels": {"f:a": {}}}}
 
 
+@settings(deadline=None)
 @given(PODS_)
 def test_both_notations_say_the_same(config: dict[str, Any]) -> None:
     found = field_set(config, POD)
@@ -99,6 +100,7 @@ def test_paths_read_as_in_conflicts(path: tuple[str, ...], words: str) -> None:
     assert to_words(path) == words
 
 
+@settings(deadline=None)
 @given(PODS_, PODS_)
 def test_forced_the_last_configuration_is_what_is_there(first: dict[str, Any], last: dict[str, Any]) -> None:
     live, ownership = apply({}, {}, first, ONE, POD)
@@ -109,6 +111,7 @@ def test_forced_the_last_configuration_is_what_is_there(first: dict[str, Any], l
         assert item.items() <= by_name[item["name"]].items()
 
 
+@settings(deadline=None)
 @given(PODS_, PODS_)
 def test_what_one_manager_alone_applied_goes_when_it_is_no_longer_applied(
     first: dict[str, Any], second: dict[str, Any]
@@ -122,6 +125,7 @@ def test_what_one_manager_alone_applied_goes_when_it_is_no_longer_applied(
     assert by_name(live) == by_name(second)
 
 
+@settings(deadline=None)
 @given(DATA, DATA)
 def test_conflicts_are_exactly_the_values_on_which_two_managers_differ(
     first: dict[str, str], second: dict[str, str]
@@ -132,6 +136,7 @@ def test_conflicts_are_exactly_the_values_on_which_two_managers_differ(
     assert {to_words(conflict.path) for conflict in outcome.conflicts} == differing
 
 
+@settings(deadline=None)
 @given(DATA, DATA, DATA)
 def test_every_field_has_an_owner_and_no_owner_a_missing_field(
     first: dict[str, str], second: dict[str, str], third: dict[str, str]

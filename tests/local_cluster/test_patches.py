@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.cluster.kinds import DEPLOYMENTS, PODS
@@ -40,6 +40,7 @@ def test_merge_patch_as_in_its_rfc(document: Any, patch: Any, expected: Any) -> 
     assert merge_patch(document, patch) == expected
 
 
+@settings(deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_merging_twice_is_merging_once(document: dict[str, Any], patch: dict[str, Any]) -> None:
     once = merge_patch(document, patch)

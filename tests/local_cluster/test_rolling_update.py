@@ -1,7 +1,7 @@
 """The rolling update: its arithmetic in a table, its promises over whole simulated rollouts."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.cluster.controllers.rolling_update import Limits, Size, next_sizes
@@ -47,6 +47,7 @@ def test_next_step(
     assert next_sizes(Size("new", *new), sizes, wanted, limits) == changed
 
 
+@settings(deadline=None)
 @given(
     wanted=st.integers(1, 8),
     surge=st.integers(0, 3),

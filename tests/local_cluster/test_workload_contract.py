@@ -195,6 +195,13 @@ class TestPod:
         )[0]
         assert (found.status, found.reason) == ("False", "Unschedulable")
         assert "didn't match Pod's node affinity/selector" in found.message
+
+        def warnings() -> list[client.CoreV1Event]:
+            by_reason = "reason=FailedScheduling,type=Warning"
+            events = running.core.list_namespaced_event(running.namespace, field_selector=by_reason).items
+            return [e for e in events if e.involved_object.name.startswith(name)]
+
+        assert eventually(warnings, "an Event says so, too")[0].message == found.message
         running.apps.delete_namespaced_deployment(name, running.namespace)
 
     def test_deleted_gets_its_grace_period(self, running: Cluster, name: str) -> None:

@@ -71,10 +71,8 @@ def _shrink(new: Size, old: Sequence[Size], total: int, least_available: int) ->
         broken = min(spare, max(0, size.desired - size.available))
         sizes[size.name] -= broken
         spare -= broken
-    available = new.available + sum(size.available for size in old)
-    spare = min(spare, available - least_available)
     for size in old:
-        taken = min(max(0, spare), sizes[size.name])
+        taken = min(spare, sizes[size.name])
         sizes[size.name] -= taken
         spare -= taken
     return {size.name: sizes[size.name] for size in old if sizes[size.name] != size.desired}
