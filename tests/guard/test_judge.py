@@ -162,6 +162,24 @@ def test_a_cap_is_not_lifted_while_the_leak_is_there() -> None:
     assert state.capped_from.replicas == 10
 
 
+def test_a_lift_waits_for_the_cooldown_and_for_ten_minutes_after_a_turn() -> None:
+    eager = Policy(minimum_replicas=3, readings_to_return=1)
+    _, state = run([leaked(310)] * 2, eager)
+    lifts = [i for i, v in enumerate(run([leaked(5, replicas=4)] * 12, eager, state)[0]) if v.rule == "lift_cap"]
+    assert lifts[0] == 4
+
+    _, state = run([reading(busy=50)] * 2, eager)  # up at 1
+    _, state = run([leaked(330, replicas=5)] * 2, eager, state)  # a turn: down at 2
+    lifts = [i for i, v in enumerate(run([leaked(5, replicas=3)] * 14, eager, state)[0]) if v.rule == "lift_cap"]
+    assert lifts[0] == 8, "ten minutes after the cap of reading 2, which is reading 12"
+
+
+def test_with_an_autoscaler_a_cap_keeps_the_replicas_that_fit_as_things_stand() -> None:
+    hpa = Autoscaler("open-webui", 3, 20, 15)
+    verdict = last([reading(replicas=15, autoscaler=hpa)] * 2)
+    assert (verdict.action, verdict.maximum) == (Action.CAP, 15), "a rolling update would not fit, the replicas do"
+
+
 # Load -----------------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +200,28 @@ def test_nothing_is_added_beyond_the_budget_and_the_operator_hears_of_it_once() 
     assert {v.action for _, v in actions} == {Action.CALL_OPERATOR}
     assert [v.rule for _, v in actions].count("ceiling") == 1
     assert "14 replicas are all there may be" in actions[0][1].reason
+
+
+def test_nothing_is_added_beyond_the_policys_maximum_or_the_autoscalers() -> None:
+    assert last([reading(busy=50)] * 2, Policy(minimum_replicas=3, maximum_replicas=4)).replicas == 4
+    hpa = Autoscaler("open-webui", 3, 4, 3)
+    assert last([reading(busy=50, autoscaler=hpa)] * 2).minimum == 4
+
+
+def test_an_autoscaler_that_is_scaling_up_itself_is_left_to_it() -> None:
+    assert acted([reading(busy=60, autoscaler=Autoscaler("open-webui", 3, 10, 5))] * 3) == []
+
+
+def test_replicas_are_added_again_only_two_minutes_later() -> None:
+    _, state = run([*HEALTHY, reading(busy=66)], THREE)
+    verdicts, _ = run([reading(replicas=6, busy=132)] * 3, THREE, state)
+    assert [v.action for v in verdicts] == [Action.NONE, Action.SCALE_UP, Action.NONE]
+
+
+def test_a_blind_reading_between_two_busy_ones_does_not_make_the_guard_forget() -> None:
+    blind = without(reading(), *EVERYTHING)
+    ((index, verdict),) = acted([*HEALTHY, reading(busy=50), blind, reading(busy=50)])
+    assert (index, verdict.action) == (5, Action.SCALE_UP)
 
 
 def test_nothing_is_added_while_replicas_are_still_starting() -> None:
@@ -211,9 +251,16 @@ def test_quiet_pools_give_one_replica_back_after_ten_readings_and_not_below_the_
     assert acted([reading(replicas=3, busy=5)] * 30) == []
 
 
+def test_a_replica_is_not_given_back_when_the_others_would_be_busy() -> None:
+    policy = Policy(busy_low=0.4)
+    assert acted([reading(replicas=2, busy=16)] * 20, policy) == []
+    assert acted([reading(replicas=2, busy=10)] * 20, policy) != []
+
+
 def test_after_a_scale_up_ten_minutes_pass_before_a_scale_down() -> None:
-    _, state = run([reading(busy=50)] * 2, THREE)
-    verdicts, _ = run([reading(replicas=5, busy=5)] * 14, THREE, state)
+    eager = Policy(minimum_replicas=3, readings_to_scale_down=3)
+    _, state = run([reading(busy=50)] * 2, eager)
+    verdicts, _ = run([reading(replicas=5, busy=5)] * 14, eager, state)
     down = [index for index, v in enumerate(verdicts) if v.action is Action.SCALE_DOWN]
     assert down == [9]
 
@@ -255,6 +302,19 @@ def test_a_revision_that_served_before_gets_five_readings() -> None:
     gone = reading(pods=[pod(index, ready=False) for index in range(3)])
     index, verdict = acted([*HEALTHY, *[gone] * 6])[0]
     assert (index - len(HEALTHY), verdict.action) == (4, Action.ROLL_BACK)
+
+
+def test_two_bad_revisions_one_after_the_other_each_get_their_two_readings() -> None:
+    fifth, sixth = (
+        rolling(pod(9, revision=number, ready=False, started=None, waiting_reason="ErrImagePull"), revision=number)
+        for number in (5, 6)
+    )
+    assert [i for i, v in acted([*HEALTHY, fifth, sixth, sixth]) if v.action is Action.ROLL_BACK] == [5]
+
+
+def test_a_blind_reading_does_not_make_the_guard_forget_which_revision_was_healthy() -> None:
+    _, state = run([*HEALTHY, without(reading(), Part.DEPLOYMENT, Part.PODS)])
+    assert (state.healthy_revision, state.healthy_replicas) == (4, 3)
 
 
 def test_a_guard_that_has_just_started_does_not_take_an_old_revision_for_a_new_one() -> None:
@@ -346,8 +406,9 @@ def test_a_move_without_effect_is_told() -> None:
 def test_what_the_policy_forbids_becomes_a_call() -> None:
     forbidden = Policy(minimum_replicas=3, may_scale=False, may_roll_back=False)
     bad = rolling(pod(9, revision=5, ready=False, started=None, waiting_reason="CrashLoopBackOff"))
-    for readings in ([reading(busy=50)] * 2, [*HEALTHY, bad, bad]):
-        ((_, verdict),) = acted(readings, forbidden)
+    for readings in ([reading(busy=50)] * 6, [*HEALTHY, *[bad] * 3]):
+        _, verdict = acted(readings, forbidden)[0]
+        assert [v.rule for _, v in acted(readings, forbidden)].count(verdict.rule) == 1
         assert verdict.action is Action.CALL_OPERATOR
         assert verdict.replicas is None
         assert "does not allow" in verdict.reason

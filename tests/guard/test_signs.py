@@ -31,7 +31,8 @@ CASES = {
     "the new one is broken, the old serve": (with_new(pod(9, revision=5, ready=False, started=OLD)), Fault.REVISION),
     "the new one starts, the old serve": (with_new(pod(9, revision=5, ready=False, started=YOUNG)), Fault.NONE),
     "a node is lost": (reading(pods=[*GOOD, pod(2, ready=False, node_ready=False)]), Fault.NODE),
-    "an ending pod is not counted": (reading(pods=[*GOOD, pod(2), pod(3, ready=False, ending=True)]), Fault.NONE),
+    "an ending pod is not missed": (reading(pods=[*GOOD, pod(2), pod(3, ready=False, ending=True)]), Fault.NONE),
+    "an ending pod serves nobody": (reading(pods=[*GOOD, pod(2, ending=True)]), Fault.STARTING),
     "the database is away": (without(reading(replicas=1, pods=[UNFIT]), Part.CONNECTIONS), Fault.DATABASE),
     "the guard cannot reach the database": (without(reading(), Part.CONNECTIONS), Fault.NONE),
     "new pods broken, database unread": (
