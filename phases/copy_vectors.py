@@ -1,6 +1,7 @@
 """Phase 3c: every chunk from a consistent copy of Chroma into `document_chunk`, while the old pod serves.
 
-Then the indexes, also online, so that the downtime does not grow with the data: the cut-over only adds what changed.
+Then everything is compared and indexed, also online, so that the downtime does not grow with the data: the cut-over
+only adds and compares what changed.
 The ledger in schema `scaleout` makes a rerun go on where it stands. Undo removes exactly the copied rows.
 """
 
@@ -27,7 +28,7 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         raise UnsupportedDeployment("the preflight could not read all that this phase needs")
     workers = max(1, min(options.workers, budget.mover_connections))
     arguments = ["copy-vectors", "--data", mover.SOURCE, "--scratch", mover.SCRATCH, "--run", brief.run]
-    arguments += ["--workers", str(workers)]
+    arguments += ["--workers", str(workers), "--verify", *(["--full"] if options.full_verification else [])]
     if options.throttle_rows_per_second:
         arguments += ["--throttle", str(options.throttle_rows_per_second)]
     chroma = brief.survey.store.get("chroma") or {}
@@ -47,9 +48,9 @@ def apply(plan: Plan, ports: Ports) -> Progress:
     indexed = mover.advance(ports.cluster, plan.index, "building indexes")
     if not indexed.finished:
         return indexed
-    return Progress(
-        finished=True, step="vectors copied", result={**condensed(copied.result), "indexes": indexed.result}
-    )
+    verified = {"verification": condensed(copied.result.get("verification") or {})}
+    result = {**condensed(copied.result), **verified, "indexes": indexed.result}
+    return Progress(finished=True, step="vectors copied and verified", result=result)
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:

@@ -15,6 +15,13 @@ from shared.ports import Manifest
 
 SWITCHED_AT = "scaleout.dev/switched-at"
 STOPPED_AT = "scaleout.dev/stopped-at"
+ANSWERED_AT = "scaleout.dev/answered-at"
+"""Annotations of the Deployment: how far the cut-over is, told by the Deployment itself."""
+
+
+def annotations(deployment: Manifest) -> dict[str, str]:
+    """The Deployment's own annotations."""
+    return deployment["metadata"].get("annotations") or {}
 
 
 def pod_spec(deployment: Manifest) -> Manifest:
@@ -114,7 +121,7 @@ def switch_patch(
     probes = {
         "readinessProbe": _probe("/ready", facts.port, period_seconds=5, failure_threshold=3),
         "livenessProbe": _probe("/health", facts.port, period_seconds=10, failure_threshold=6),
-        "startupProbe": _probe("/health", facts.port, period_seconds=5, failure_threshold=60),
+        "startupProbe": _probe("/health", facts.port, period_seconds=2, failure_threshold=150),
     }
     main: dict[str, Any] = {"name": facts.container, "env": list(environment), **probes}
     volume = {"name": facts.volume, "persistentVolumeClaim": {"claimName": files_claim}}
@@ -128,8 +135,68 @@ def switch_patch(
     }
 
 
+def over_references(deployment: Manifest, container_name: str, environment: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """These entries so that they also win where the user's entry of the same name refers to a Secret or ConfigMap.
+
+    A merged entry with both `value` and `valueFrom` is refused by the API server.
+    """
+    main = container(deployment, container_name)
+    refers = {entry["name"] for entry in main.get("env") or [] if entry.get("valueFrom")}
+    return tuple(
+        entry | {"valueFrom": None} if "value" in entry and entry["name"] in refers else entry for entry in environment
+    )
+
+
+def parked(recorded: Manifest) -> Manifest:
+    """A recorded Deployment that was deleted since, made again without pods, so that what users did can be carried."""
+    now_switched = annotations(recorded) | {SWITCHED_AT: "", ANSWERED_AT: ""}
+    return recorded | {
+        "metadata": recorded["metadata"] | {"annotations": now_switched},
+        "spec": recorded["spec"] | {"replicas": 0},
+    }
+
+
+type FieldPath = tuple[str, ...]
+"""Keys of `fieldsV1`, from the top."""
+
+
+def switched_fields(facts: DeploymentFacts, variables: Sequence[str]) -> dict[str, FieldPath]:
+    """What the switch changes, by the name that a person knows it by."""
+    template = ("f:spec", "f:template", "f:spec")
+    main = (*template, "f:containers", f'k:{{"name":"{facts.container}"}}')
+    return {
+        "replicas": ("f:spec", "f:replicas"),
+        "strategy": ("f:spec", "f:strategy"),
+        f"volume {facts.volume}": (*template, "f:volumes", f'k:{{"name":"{facts.volume}"}}'),
+        **{f"env {name}": (*main, "f:env", f'k:{{"name":"{name}"}}') for name in variables},
+        **{probe: (*main, f"f:{probe}") for probe in ("readinessProbe", "livenessProbe", "startupProbe")},
+    }
+
+
+def field_owners(deployment: Manifest, fields: Mapping[str, FieldPath]) -> dict[str, str]:
+    """Which of these fields somebody has set, and who. Source: Kubernetes, server-side apply, `managedFields`."""
+    owners = {}
+    for entry in (deployment.get("metadata") or {}).get("managedFields") or []:
+        for name, path in fields.items():
+            here: Any = entry.get("fieldsV1") or {}
+            for key in path:
+                here = here.get(key) if isinstance(here, dict) else None
+            if here is not None and entry.get("subresource") != "status":
+                owners[name] = str(entry.get("manager") or "unknown")
+    return owners
+
+
+def progress_failure(deployment: Manifest) -> str:
+    """Why the rollout has given up, or nothing. Source: facts §7, `Progressing=False`."""
+    for condition in (deployment.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "Progressing" and condition["status"] == "False":
+            return f"{condition.get('reason')}: {condition.get('message') or ''}".strip(": ")
+    return ""
+
+
 def _probe(path: str, port: int, *, period_seconds: int, failure_threshold: int) -> Manifest:
     return {
+        "$patch": "replace",  # a probe has one handler: the user's goes as a whole
         "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
         "periodSeconds": period_seconds,
         "timeoutSeconds": 5,

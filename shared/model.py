@@ -87,6 +87,12 @@ class Options:
     """Wait for `POST …/approve` before Open WebUI is stopped."""
     approval_deadline_seconds: int = 24 * 3600
     """After it an unapproved run is undone."""
+    cut_over_deadline_seconds: int = 900
+    """Longest time from the stop to the switch; after it the old pod comes back."""
+    retire_source: bool = False
+    """Delete the old disk at the very end, after an approval that names it. There is no way back from that."""
+    retire_deadline_seconds: int = 14 * 24 * 3600
+    """How long that approval may take; without it the disk stays."""
     native_dimension: bool = False
     """Make the vector column as wide as the embeddings are, instead of Open WebUI's default of 1536."""
     storage_class: str = "azurefile-csi-premium"

@@ -7,7 +7,7 @@ everything that copies. Both end in one JSON line, a result or an error, which b
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.deployments import container, environment_entry, pod_spec
@@ -55,6 +55,8 @@ class MoverJob:
     config_map: str
     disk_claim: str = ""
     files_claim: str = ""
+    writes_disk: bool = False
+    """Only the way back does; every other Job mounts the disk read-only."""
     on_node: str = ""
     """The node that the disk is attached to: a ReadWriteOnce volume is mounted on one node at a time."""
 
@@ -73,6 +75,11 @@ def job_for(brief: Brief, facts: DeploymentFacts, step: str, arguments: tuple[st
         files_claim=target.files_claim,
         on_node=facts.node,
     )
+
+
+def way_back_for(brief: Brief, facts: DeploymentFacts, step: str, arguments: tuple[str, ...]) -> MoverJob:
+    """A Job that writes to the disk, on whichever node it can be attached to: days later the old one may be gone."""
+    return replace(job_for(brief, facts, step, arguments), writes_disk=True, on_node="")
 
 
 def run_in_pod(
@@ -172,7 +179,7 @@ def _volumes(job: MoverJob) -> tuple[list[Manifest], list[Manifest]]:
     ]
     if job.disk_claim:
         volumes.append({"name": "disk", "persistentVolumeClaim": {"claimName": job.disk_claim}})
-        mounts.append({"name": "disk", "mountPath": SOURCE, "readOnly": True})
+        mounts.append({"name": "disk", "mountPath": SOURCE} | ({} if job.writes_disk else {"readOnly": True}))
     if job.files_claim:
         volumes.append({"name": "files", "persistentVolumeClaim": {"claimName": job.files_claim}})
         mounts.append({"name": "files", "mountPath": FILES})

@@ -85,6 +85,8 @@ def _options_problems(options: Mapping[str, Any]) -> list[str]:
         "workers": (1, 8),
         "throttle_rows_per_second": (0, 1_000_000),
         "approval_deadline_seconds": (1, 30 * 24 * 3600),
+        "cut_over_deadline_seconds": (30, 24 * 3600),
+        "retire_deadline_seconds": (1, 30 * 24 * 3600),
         "soak_seconds": (0, 30 * 24 * 3600),
     }
     problems = [

@@ -1,0 +1,113 @@
+"""Everything that could fail after the stop, tried before it. Lists all that is wrong at once."""
+
+import base64
+import json
+from typing import Any
+
+from phases.switch_plan import Plan
+from shared import deployments, manifests
+from shared.errors import ConfigurationError, MigrationError
+from shared.names import Names
+from shared.ports import Cluster, Manifest, Ports
+
+DEPLOYMENT, SWITCH, DOWN_SINCE = "deployment.json", "switch.json", "down-since"
+"""Keys of the record: the Deployment as it was, the patch that switches it, when a way back stopped it."""
+
+NEEDED = (("patch", "deployments", "apps"), ("update", "deployments", "apps"), ("create", "jobs", "batch"))
+
+
+def prepare(plan: Plan, live: Manifest, indexes: dict[str, Any], ports: Ports) -> Manifest:
+    """Check again, try the switch without doing it, and return its patch; ConfigurationError lists every problem."""
+    settings = [{"name": name, "value": value} for name, value in indexes["plan"]["settings"].items()]
+    environment = deployments.over_references(live, plan.facts.container, (*plan.environment, *settings))
+    patch = deployments.switch_patch(plan.facts, plan.files_claim, environment, {})
+    problems = [*_cluster_problems(plan, live, ports.cluster), *_database_problems(plan, ports)]
+    if not problems:
+        problems = _refused(plan, patch, ports.cluster)
+    if problems:
+        raise ConfigurationError(
+            f"Open WebUI was not stopped, because after the stop this would fail: {'; '.join(problems)}",
+            hint="Put it right and plan again: what a rollback puts back must be what you have now.",
+        )
+    return patch
+
+
+def record(plan: Plan, live: Manifest, patch: Manifest) -> Manifest:
+    """The Secret that makes the way back certain. A Secret, because a Deployment may hold literal passwords."""
+    kept = {key: value for key, value in live.items() if key != "status"}
+    metadata = live["metadata"]
+    kept["metadata"] = {k: metadata[k] for k in ("name", "namespace", "labels", "annotations") if k in metadata}
+    values = {DEPLOYMENT: json.dumps(kept).encode(), SWITCH: json.dumps(patch).encode()}
+    return manifests.opaque_secret(Names(plan.deployment, plan.run).record, plan.run, values)
+
+
+def recorded(secret: Manifest, key: str) -> Any:
+    """What the record holds under this key, None when it does not."""
+    held = (secret.get("data") or {}).get(key)
+    return json.loads(base64.b64decode(held)) if held else None
+
+
+def _cluster_problems(plan: Plan, live: Manifest, cluster: Cluster) -> list[str]:
+    names, problems = Names(plan.deployment, plan.run), []
+    if deployments.spec_digest(live) != plan.facts.digest:
+        problems.append(f"Deployment {plan.deployment} was changed after it was planned")
+    claim = cluster.read("PersistentVolumeClaim", plan.files_claim) or {}
+    if (claim.get("status") or {}).get("phase") != "Bound":
+        problems.append(f"claim {plan.files_claim} is not bound")
+    volume = cluster.read("PersistentVolume", plan.volume) if plan.volume else None
+    if plan.volume and ((volume or {}).get("spec") or {}).get("persistentVolumeReclaimPolicy") != "Retain":
+        problems.append(f"volume {plan.volume} is not set to Retain")
+    if cluster.read("ConfigMap", names.code) is None:
+        problems.append(f"the mover's ConfigMap {names.code} is gone")
+    problems += [
+        f"the identity may not {verb} {resource}"
+        for verb, resource, group in NEEDED
+        if not cluster.may(verb, resource, group=group)
+    ]
+    return problems + _missing_references(plan, cluster) + _redis_problems(plan, cluster, names)
+
+
+def _missing_references(plan: Plan, cluster: Cluster) -> list[str]:
+    """Secrets that only the new pod reads: without them it would wait in CreateContainerConfigError."""
+    problems = []
+    for entry in plan.environment:
+        reference = (entry.get("valueFrom") or {}).get("secretKeyRef")
+        held = (cluster.read("Secret", reference["name"]) or {}).get("data") or {} if reference else {}
+        if reference and reference["key"] not in held:
+            problems.append(f"Secret {reference['name']} has no key {reference['key']}")
+    return problems
+
+
+def _redis_problems(plan: Plan, cluster: Cluster, names: Names) -> list[str]:
+    ours = any(entry["name"] == "REDIS_URL" for entry in plan.environment)
+    redis = cluster.read("Deployment", names.redis) if ours else None
+    if ours and (redis is None or not deployments.is_settled(redis, 1)):
+        return [f"Redis ({names.redis}) is not ready"]
+    return []
+
+
+def _database_problems(plan: Plan, ports: Ports) -> list[str]:
+    """The table is Open WebUI's, and the server has room for its pools while the mover works."""
+    facts = ports.databases.as_admin(plan.address).read_facts(plan.address.role)
+    problems = []
+    if facts.chunk_table is None or facts.chunk_table.owner != plan.address.role:
+        problems.append("document_chunk is gone or has another owner")
+    if not facts.ledger_exists:
+        problems.append("the ledger (schema scaleout) is gone")
+    free = facts.limits.for_users - facts.sessions
+    if free < plan.connections:
+        message = (
+            f"PostgreSQL has {free} connections beside the {facts.sessions} of others, {plan.connections} are needed"
+        )
+        problems.append(message)
+    return problems
+
+
+def _refused(plan: Plan, patch: Manifest, cluster: Cluster) -> list[str]:
+    """What the API server says to the switch, quotas and admission webhooks included."""
+    try:
+        tried = cluster.patch("Deployment", plan.deployment, patch, dry_run=True)
+    except MigrationError as error:
+        return [error.message]
+    mounted = deployments.volume_of_claim(tried, plan.files_claim)
+    return [] if mounted == plan.facts.volume else [f"the switched Deployment would not mount {plan.files_claim}"]
