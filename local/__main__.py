@@ -39,6 +39,7 @@ def rehearse(
         list[str] | None, typer.Option(help="NAME=VALUE for the request's target; may be repeated")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="write a picture of the end, as SVG")] = None,
+    guard: Annotated[bool, typer.Option("--guard", help="then put the health guard on trial")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="stay up afterwards, with the monitor page")] = False,
 ) -> None:
     """Run a whole migration on this machine, from nothing, on the sample or on your own data."""
@@ -52,6 +53,7 @@ def rehearse(
         json_file=json_file,
         picture=picture,
         keep=keep,
+        guard=guard,
         target=_pairs(target, "--target"),
         options=_pairs(option, "--option"),
     )

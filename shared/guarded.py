@@ -16,9 +16,11 @@ import msgspec
 
 from shared.errors import ConfigurationError
 from shared.guard.policy import Policy
-from shared.model import Target
+from shared.model import Options, Target
 from shared.requests import InvalidRequest, parse_request
 
+FEWEST = Options().replicas
+"""The least replicas where a policy names none: as many as a migration makes; a quiet night costs no redundancy."""
 HINT = "Correct the app setting SCALEOUT_GUARD_TARGETS; docs/guard.md lists the policy's fields."
 
 
@@ -40,7 +42,8 @@ def read_guarded(text: str, defaults: Mapping[str, str]) -> tuple[Guarded, ...]:
     `defaults`: the target's fields that the app's settings hold; without a cluster among them there is no own target.
     """
     if not text.strip():
-        return (Guarded(parse_request({}, defaults).target),) if _names_a_target(defaults) else ()
+        own = parse_request({}, defaults).target if _names_a_target(defaults) else None
+        return (Guarded(own, Policy(minimum_replicas=FEWEST)),) if own else ()
     try:
         entries = json.loads(text)
     except ValueError as error:
@@ -92,6 +95,7 @@ def _read_policy(given: Any, where: str, problems: list[str]) -> Policy | None:
             problems.append(f"{where}: policy.{key}: {str(error).lower()}")
             continue
         values[name] = timedelta(seconds=value) if types[name] is timedelta else value
+    values.setdefault("minimum_replicas", min(FEWEST, values.get("maximum_replicas") or FEWEST))
     try:
         return Policy(**values)
     except ConfigurationError as error:

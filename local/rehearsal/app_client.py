@@ -41,6 +41,23 @@ class AppClient:
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
+    def guard(self) -> dict[str, Any]:
+        """The first guarded Deployment, as GET /api/guard shows it; empty while the host is away."""
+        try:
+            answer = self._http.get("/api/guard")
+        except httpx.TransportError:
+            return {}
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            return {}
+        found: dict[str, Any] = answer.raise_for_status().json()["deployments"][0]
+        return found
+
+    def pause_guard(self, minutes: float, because: str) -> None:
+        self._http.post("/api/guard/pause", json={"minutes": minutes, "because": because}).raise_for_status()
+
+    def resume_guard(self) -> None:
+        self._http.post("/api/guard/resume").raise_for_status()
+
     def follow(self, run: str, show: Any, *, patience_seconds: float = 3600) -> dict[str, Any]:
         """Call `show` with every new state until the run has ended; returns the last one."""
         end = time.monotonic() + patience_seconds

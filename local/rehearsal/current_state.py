@@ -62,6 +62,23 @@ class Operator:
 
         wait_until(look, f"{replicas} ready replica of Open WebUI", seconds)
 
+    def set_variable(self, name: str, value: str) -> None:
+        """Change a variable of Open WebUI's container, which rolls new pods out."""
+        container = {"name": self.names.deployment, "env": [{"name": name, "value": value}]}
+        patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
+        apps: Any = client.AppsV1Api(self._api)
+        apps.patch_namespaced_deployment(self.names.deployment, self.names.namespace, patch, field_manager=OPERATOR)
+
+    def deployment(self) -> Any:
+        """The Deployment as the typed client reads it."""
+        apps: Any = client.AppsV1Api(self._api)
+        return apps.read_namespaced_deployment(self.names.deployment, self.names.namespace)
+
+    def variable(self, name: str) -> str | None:
+        """What a variable of the pod template is set to."""
+        environment = self.deployment().spec.template.spec.containers[0].env or []
+        return next((entry.value for entry in environment if entry.name == name), None)
+
     def remove(self) -> None:
         """Delete what an earlier rehearsal left behind; ConfigurationError when the namespace is somebody else's."""
         core: Any = client.CoreV1Api(self._api)

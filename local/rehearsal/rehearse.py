@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from local.rehearsal import fingerprint
+from local.rehearsal import fingerprint, guard_trial
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
 from local.rehearsal.picture import draw
@@ -45,6 +45,8 @@ class Wishes:
     json_file: Path | None = None
     picture: Path | None = None
     keep: bool = False
+    guard: bool = False
+    """Put the health guard on trial after the migration."""
     port: int = 0
     target: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +83,7 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         wishes.kubeconfig.absolute() if wishes.kubeconfig else None,
         wishes.port,
         list(wishes.faults),
+        guard_trial.SETTINGS if wishes.guard else {},
     )
     if problem := unreadable_store(data):
         report = refused_report(problem)
@@ -94,6 +97,9 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         if before is not None:
             report["unchanged"] = not (changed := before.differences(_fingerprint(world)))
             report["changed"] = changed
+        if wishes.guard and report["state"] == "migrated":
+            trial = guard_trial.Trial(world, AppClient(world.url, world.key), world.say)
+            report["guard"] = trial.run(report["replicas_ready"])
         seconds = round(time.monotonic() - began, 1)
         report["rehearsal"] = {"started": started.strftime("%Y-%m-%d %H:%M UTC"), "seconds": seconds}
         _write(report, wishes.json_file)
