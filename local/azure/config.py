@@ -46,6 +46,7 @@ class Server:
     tier: str = "Burstable"
     state: str = "Ready"
     administrator_login: str = "scaleout_admin"
+    superuser_url: str = ""  # of the PostgreSQL that plays it; set: a new allow-list is put in force there
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -141,7 +142,12 @@ def _cluster(key: str, content: Json, folder: Path, problems: list[str]) -> Clus
 def _server(key: str, content: Json, problems: list[str]) -> Server:
     where = f"servers[{key}]"
     _require_group(key, where, problems)
-    _reject_unknown(content, {"fqdn", "version", "sku", "state", "administrator_login", "parameters"}, where, problems)
+    _reject_unknown(
+        content,
+        {"fqdn", "version", "sku", "state", "administrator_login", "superuser_url", "parameters"},
+        where,
+        problems,
+    )
     sku = content.get("sku", {})
     return Server(
         fqdn=content.get("fqdn", f"{key.partition('/')[2]}.postgres.database.azure.com"),
@@ -150,6 +156,7 @@ def _server(key: str, content: Json, problems: list[str]) -> Server:
         tier=sku.get("tier", "Burstable"),
         state=content.get("state", "Ready"),
         administrator_login=content.get("administrator_login", "scaleout_admin"),
+        superuser_url=content.get("superuser_url", ""),
         parameters=content.get("parameters", {}),
     )
 

@@ -10,8 +10,9 @@ from local.azure import arm, identity, key_vault
 from local.azure.access import Access
 from local.azure.config import BadConfiguration, Configuration, Fault, read_configuration
 from local.azure.protocol import ConnectionDropped, Reply, Request, ServiceError
-from local.azure.store import Store
+from local.azure.store import Operation, Store
 from local.azure.tokens import TokenIssuer
+from local.postgres.roles import set_allowed_extensions
 
 log = logging.getLogger(__name__)
 # These ask in the form of a write but change nothing.
@@ -27,7 +28,7 @@ class Endpoints:
         self._configuration = read_configuration(config_file)
         self._played: dict[int, int] = {}  # index of a fault → how often it struck
         self._lock = threading.Lock()
-        self.store = Store(directory)
+        self.store = Store(directory, self._put_in_force)
         self.identity_header = _kept_secret(directory / "identity-header")
 
     @property
@@ -43,6 +44,12 @@ class Endpoints:
                 except BadConfiguration as e:
                     log.error("the changed configuration is not used: %s", e)
             return self._configuration
+
+    def _put_in_force(self, operation: Operation) -> None:
+        """Let the PostgreSQL that plays the server obey its new allow-list, as the service does."""
+        server = self.configuration.servers.get(operation.server)
+        if server and server.superuser_url and operation.parameter == "azure.extensions":
+            set_allowed_extensions(server.superuser_url, operation.value)
 
     def serves(self, host: str) -> bool:
         """Whether requests to this host are answered here; nothing is ever passed on."""

@@ -7,6 +7,7 @@ shown to have changed nothing and a restart forgets nothing.
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ class Operation:
 class Store:
     """The endpoints' memory. Safe to use from several threads."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, put_in_force: Callable[[Operation], None] = lambda operation: None) -> None:
+        self._put_in_force = put_in_force
         directory.mkdir(parents=True, exist_ok=True)
         self._state_file = directory / "state.json"
         self._calls_file = directory / "calls.jsonl"
@@ -88,6 +90,7 @@ class Store:
         due = {key: o for key, o in self._operations.items() if not o.applied and not o.in_progress(now)}
         for key, operation in due.items():
             if not operation.error_code:
+                self._put_in_force(operation)
                 self._parameters.setdefault(operation.server, {})[operation.parameter] = operation.value
                 waiting = self._pending_restart.setdefault(operation.server, [])
                 if operation.restart and operation.parameter not in waiting:

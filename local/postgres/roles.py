@@ -67,6 +67,18 @@ def guard_extensions(connection: psycopg.Connection) -> None:
         )
 
 
+def set_allowed_extensions(superuser_url: str, names: str) -> None:
+    """Change `azure.extensions` (comma-separated names) in the running server, as Azure Resource Manager does."""
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        connection.execute(sql.SQL('ALTER SYSTEM SET "azure.extensions" = {}').format(sql.Literal(names)))
+        connection.execute("SELECT pg_reload_conf()")
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        for _ in range(100):  # the reload is a signal: wait until a new session sees it
+            if connection.execute('SHOW "azure.extensions"').fetchone() == (names,):
+                return
+            connection.execute("SELECT pg_sleep(0.02)")
+
+
 def create_database(connection: psycopg.Connection, name: str, owner: str) -> None:
     """Make database `name` of `owner`, or leave the one that is there."""
     if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():

@@ -150,10 +150,7 @@ class Postgres:
 
     def set_allowed_extensions(self, names: Sequence[str]) -> None:
         """Change `azure.extensions` in the running server, as Azure Resource Manager does."""
-        with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
-            literal = sql.Literal(",".join(names))
-            connection.execute(sql.SQL('ALTER SYSTEM SET "azure.extensions" = {}').format(literal))
-            connection.execute("SELECT pg_reload_conf()")
+        roles.set_allowed_extensions(self.superuser_url(), ",".join(names))
 
     @property
     def certificate_authority(self) -> Path:

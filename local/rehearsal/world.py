@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
+from local.postgres.roles import SUPERUSER
 from local.rehearsal.current_state import Names, Operator
 from local.rehearsal.processes import ROOT, Children
 from local.sample import load_sql
@@ -60,6 +62,8 @@ class World:
     """Of another cluster; None: the local one."""
     port: int = 0
     faults: list[dict[str, Any]] = field(default_factory=list)
+    guard: dict[str, str] = field(default_factory=dict)
+    """Settings of the health guard; without any it observes every minute."""
     url: str = ""
     key: str = ""
     admin_url: str = ""
@@ -75,7 +79,9 @@ class World:
         self.layout.run.mkdir(parents=True)
         children = self._children = Children(self.layout.run / "logs")
         self.say("PostgreSQL")
-        database = children.start("postgres", ["local.postgres", "--dir", str(self.layout.postgres)])
+        database = children.start(
+            "postgres", ["local.postgres", "--dir", str(self.layout.postgres), "--azure-extensions", ""]
+        )
         self.admin_url, self.app_url = database["admin_url"], database["app_url"]
         self._load(app_sql, database)
         self.say("Kubernetes")
@@ -124,11 +130,13 @@ class World:
 
     def _azure_arguments(self, kubeconfig: Path, database: dict[str, Any]) -> list[str]:
         passwords = json.loads(Path(database["password_file"]).read_text())
+        login = f"{SUPERUSER}:{quote(passwords[SUPERUSER])}"
+        superuser = f"postgresql://{login}@127.0.0.1:{database['port']}/postgres?sslmode=require"
         content = {
             "subscription_id": SUBSCRIPTION,
             "vaults": {VAULT: {"postgres-admin-password": passwords["scaleout_admin"]}},
             "clusters": {f"{GROUP}/{CLUSTER}": {"kubeconfig": str(kubeconfig.absolute())}},
-            "servers": {f"{GROUP}/{SERVER}": {"fqdn": "127.0.0.1", "version": "18"}},
+            "servers": {f"{GROUP}/{SERVER}": {"fqdn": "127.0.0.1", "version": "18", "superuser_url": superuser}},
         }
         folder = self.layout.run / "azure"
         folder.mkdir()
@@ -151,6 +159,8 @@ class World:
             "SCALEOUT_KEY_VAULT": f"https://{VAULT}.vault.azure.net",
             "SCALEOUT_POSTGRES_SERVER": SERVER,
             "SCALEOUT_POSTGRES_SSLROOTCERT": str(authority),
+            "SCALEOUT_GUARD_SCHEDULE": "0 * * * * *",
+            **self.guard,
         }
         engine = children.start(
             "engine", ["local.functions", "engine", "--db", str(folder / "engine.db")], keep_alive=True
