@@ -1,9 +1,10 @@
 """Make the ports of one target from settings and real SDK clients. Nothing connects before it is used."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 
 from azure.core.credentials import TokenCredential
 from kubernetes.client import ApiClient
@@ -17,6 +18,10 @@ from shared.adapters.postgres import PostgresDatabases
 from shared.model import Target
 from shared.ports import Ports
 from shared.settings import Settings
+
+
+KUBECONFIG_SECONDS = 300
+"""How long one is used again: ARM allows few reads an hour, and a rotated credential must not be missed for long."""
 
 
 class SystemClock:
@@ -45,14 +50,19 @@ def client_maker(settings: Settings) -> Callable[[Target], Clients]:
     def identity() -> TokenCredential:
         return credential(settings.identity_client_id or None)
 
+    @lru_cache(maxsize=64)
+    def kubeconfig(target: Target, period: int) -> bytes:
+        clusters = AksClusters(target.subscription_id, identity())
+        return clusters.kubeconfig(target.resource_group, target.cluster)
+
     def make(target: Target) -> Clients:
         secrets = KeyVaultSecrets(target.key_vault, identity())
         group = target.postgres_resource_group or target.resource_group
         server = FlexibleServer(target.subscription_id, group, target.postgres_server, identity())
 
         def cluster_client() -> ApiClient:
-            clusters = AksClusters(target.subscription_id, identity())
-            return api_client(clusters.kubeconfig(target.resource_group, target.cluster), identity())
+            period = int(time.monotonic() // KUBECONFIG_SECONDS)
+            return api_client(kubeconfig(target, period), identity())
 
         def administrator() -> str:
             return target.admin_user or server.read_server().administrator_login
