@@ -4,9 +4,10 @@ Source: pkg/registry/core/pod/storage/eviction.go of Kubernetes 1.36.
 """
 
 from local.cluster import selectors
+from local.cluster.deletion import Deletion
 from local.cluster.kinds import DISRUPTION_BUDGETS
 from local.cluster.objects import Object, is_finished, labels_of, name_of, namespace_of, phase_of
-from local.cluster.registry import Deletion, Registry, key_of
+from local.cluster.registry import Registry, key_of
 from local.cluster.status_errors import ApiError
 from local.cluster.store import Key, Store
 

@@ -1,9 +1,5 @@
 """Who set which field: server-side apply and `metadata.managedFields`, as pure functions.
 
-A field is named by a `Path` whose elements are spelled as in `fieldsV1`: `f:spec` (a field), `k:{"name":"main"}` (an
-item of an associative list), `v:"a"` (a member of a set). So a set of paths and its `fieldsV1` are the same thing in
-two notations.
-
 The rules, which the functions below keep:
 - whoever changes a field by an update owns it alone; a field that is removed has no owner;
 - whoever applies a field owns it together with all others who applied the same value; another value is a conflict
@@ -14,28 +10,25 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/ and si
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local.cluster.field_paths import (
+    FieldSet,
+    Path,
+    changed_fields,
+    element_of,
+    field_set,
+    from_fields_v1,
+    to_fields_v1,
+    to_words,
+)
 from local.cluster.objects import Object, copy_of
-from local.cluster.schema import KEY_DEFAULTS, Schema, Shape
-
-type Path = tuple[str, ...]
-type FieldSet = frozenset[Path]
+from local.cluster.schema import Schema
 
 APPLY = "Apply"
 UPDATE = "Update"
-
-# Never owned by anyone. Source: structured-merge-diff's use in apimachinery, managedfields/internal/stripmeta.go.
-_UNOWNED: frozenset[Path] = frozenset(
-    {("f:apiVersion",), ("f:kind",), ("f:metadata",)}
-    | {
-        ("f:metadata", f"f:{name}")
-        for name in ("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "resourceVersion")
-    }
-)
-_NEVER_READ = ("managedFields", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,118 +63,6 @@ type Ownership = Mapping[Owner, Share]
 class Conflict:
     owner: Owner
     path: Path
-
-
-# ── sets of fields ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def field_set(value: Object, schema: Schema) -> FieldSet:
-    """Return the fields that an applied configuration lays claim to."""
-    return frozenset(_flatten(value, schema, ())) - _UNOWNED
-
-
-def changed_fields(old: Object, new: Object, schema: Schema) -> tuple[FieldSet, FieldSet]:
-    """Return the fields that were added or modified, and those that were removed."""
-    before = dict(_flatten_whole(old, schema))
-    after = dict(_flatten_whole(new, schema))
-    changed = frozenset(path for path, value in after.items() if path not in before or before[path] != value)
-    return changed - _UNOWNED, frozenset(before.keys() - after.keys()) - _UNOWNED
-
-
-_MEMBER = object()  # stands for the existence of an item or a container, which has no value of its own
-
-
-def _flatten_whole(value: Object, schema: Schema) -> Iterator[tuple[Path, Any]]:
-    if not value:
-        return
-    readable = {**value, "metadata": {k: v for k, v in value.get("metadata", {}).items() if k not in _NEVER_READ}}
-    yield from _flatten(readable, schema, (), containers=True).items()
-
-
-def _flatten(value: Any, schema: Schema, path: Path, *, containers: bool = False) -> dict[Path, Any]:
-    """Return every leaf below `value`, and every item and map entry as a member of its own.
-
-    With `containers`, associative lists and maps themselves are members too: an update owns the list that it created,
-    while applying owns only what is in it.
-    """
-    if not schema.is_granular or not value or not isinstance(value, dict | list):
-        return {path: value}
-    found: dict[Path, Any] = {}
-    if containers and schema.shape is not Shape.STRUCT:
-        found[path] = _MEMBER
-    for element, child, child_schema in _children(value, schema):
-        below = (*path, element)
-        if schema.shape is not Shape.STRUCT:
-            found[below] = _MEMBER
-        found |= _flatten(child, child_schema, below, containers=containers)
-    return found
-
-
-def _children(value: Any, schema: Schema) -> Iterator[tuple[str, Any, Schema]]:
-    if isinstance(value, dict):
-        for name, child in value.items():
-            yield f"f:{name}", child, schema.child(name)
-    else:
-        for item in value:
-            yield _element_of(item, schema), item, schema.element or schema
-
-
-def _element_of(item: Any, schema: Schema) -> str:
-    if schema.list_type == "set":
-        return f"v:{_compact(item)}"
-    keys = {key: item.get(key, KEY_DEFAULTS.get(key)) for key in schema.list_keys}
-    return f"k:{_compact({key: value for key, value in sorted(keys.items()) if value is not None})}"
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def to_fields_v1(fields: Iterable[Path]) -> Object:
-    """Return the notation in which managedFields travel.
-
-    `.` says that the node itself is owned, not only what is in it.
-    """
-    tree: Object = {}
-    paths = sorted(fields)
-    for path in paths:
-        node = tree
-        for element in path:
-            node = node.setdefault(element, {})
-    for path in paths:
-        node = tree
-        for element in path:
-            node = node[element]
-        if node:
-            node["."] = {}
-    return tree
-
-
-def from_fields_v1(tree: Object, path: Path = ()) -> Iterator[Path]:
-    if path and not tree:
-        yield path
-    for element, below in tree.items():
-        if element == ".":
-            yield path
-        else:
-            yield from from_fields_v1(below, (*path, element))
-
-
-def to_words(path: Path) -> str:
-    """Return a path as conflicts name it: `.spec.template.spec.containers[name="main"].image`."""
-    return "".join(_element_in_words(element) for element in path)
-
-
-def _element_in_words(element: str) -> str:
-    kind, _, text = element.partition(":")
-    if kind == "f":
-        return f".{text}"
-    if kind == "v":
-        return f"[={text}]"
-    return "[" + ",".join(f"{key}={json.dumps(value)}" for key, value in json.loads(text).items()) + "]"
-
-
-# ── managedFields ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def read_ownership(obj: Object) -> Ownership:
@@ -248,7 +129,7 @@ def apply_configuration(
         _remove(merged, path, schema)
     if force:
         others = dict(_without_fields(others, changed, except_for=owner, time=time))
-    kept_time = ownership[owner].time if wanted == before else time
+    kept_time = ownership[owner].time if owner in ownership and wanted == before else time
     return Applied(merged, {**others, owner: Share(wanted, kept_time)}, () if force else conflicts)
 
 
@@ -312,7 +193,7 @@ def _remove(value: Any, path: Path, schema: Schema) -> None:
     """Remove what `path` names, and the maps and lists that become empty by it."""
     element, rest = path[0], path[1:]
     if isinstance(value, list):
-        index = next((i for i, item in enumerate(value) if _element_of(item, schema) == element), None)
+        index = next((i for i, item in enumerate(value) if element_of(item, schema) == element), None)
         if index is not None and not rest:
             del value[index]
         elif index is not None and rest not in [(f"f:{key}",) for key in schema.list_keys]:

@@ -4,9 +4,10 @@ import base64
 import json
 from typing import Any
 
+from local.cluster.deletion import Deletion
 from local.cluster.kinds import Resource
 from local.cluster.objects import Object, name_of, namespace_of
-from local.cluster.registry import Deletion, Registry, key_of
+from local.cluster.registry import Registry, key_of
 from local.cluster.request import Options, Target
 from local.cluster.selectors import Predicate
 from local.cluster.status_errors import bad_request

@@ -6,18 +6,18 @@ no two writes ever interleave; `resourceVersion` conflicts still happen, between
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from local.cluster import creation, field_ownership, status_errors
+from local.cluster import creation, deletion, field_ownership, field_paths, status_errors
 from local.cluster.defaults import fill_defaults
+from local.cluster.deletion import Deletion
 from local.cluster.field_ownership import APPLY, UPDATE, Owner
-from local.cluster.kinds import NAMESPACES, PODS, Resource
+from local.cluster.kinds import NAMESPACES, Resource
 from local.cluster.objects import (
     Object,
     copy_of,
     finalizers_of,
-    is_finished,
     is_terminating,
     name_of,
     namespace_of,
@@ -28,9 +28,6 @@ from local.cluster.status_errors import ApiError, Cause
 from local.cluster.store import Key, Store
 from local.cluster.validation import find_causes
 
-FOREGROUND_FINALIZER = "foregroundDeletion"
-ORPHAN_FINALIZER = "orphan"
-_PROPAGATION_FINALIZERS = {"Foreground": FOREGROUND_FINALIZER, "Orphan": ORPHAN_FINALIZER}
 _FIXED_METADATA = ("uid", "creationTimestamp", "generation", "resourceVersion", "name", "namespace", "generateName")
 _SET_BY_DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
 
@@ -46,17 +43,6 @@ class Writer:
 
     def owner(self, operation: str, resource: Resource, subresource: str = "") -> Owner:
         return Owner(operation, self.manager, resource.api_version, subresource)
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """The options of a DELETE."""
-
-    propagation: str | None = None
-    grace_seconds: int | None = None
-    required_uid: str | None = None
-    required_version: str | None = None
-    dry_run: bool = False
 
 
 def utc_now() -> datetime:
@@ -176,7 +162,7 @@ class Registry:
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if dry_run:
             return new
-        if is_terminating(new) and not _is_held(new):
+        if is_terminating(new) and not deletion.is_held(new):
             self.store.put(key.resource, new)
             return self.store.remove(key)
         return self.store.put(key.resource, new)
@@ -208,7 +194,7 @@ class Registry:
 
     def _apply_new(self, key: Key, configuration: Object, owner: Owner, *, dry_run: bool) -> Object:
         obj = self._prepare_new(key.resource, key.namespace, configuration)
-        claimed = field_ownership.field_set(configuration, schema_of(key.resource))
+        claimed = field_paths.field_set(configuration, schema_of(key.resource))
         obj = _with_managed_fields(obj, {owner: field_ownership.Share(claimed, self.now())})
         return obj if dry_run else self.store.put(key.resource, obj)
 
@@ -221,36 +207,13 @@ class Registry:
         """
         options = options or Deletion()
         obj = self.get(key)
-        _check_preconditions(key, obj, options)
+        deletion.check_preconditions(key, obj, options)
         if options.dry_run:
             return obj, True
-        if _is_default_orphan(key.resource, options):
-            options = Deletion("Orphan", options.grace_seconds)
-        marked = self._mark(key.resource, obj, options)
-        if _is_held(marked):
+        marked = deletion.mark(key.resource, obj, options, self.clock())
+        if deletion.is_held(marked):
             return (self.store.put(key.resource, marked) if marked != obj else obj), False
         return self.store.remove(key), True
-
-    def _mark(self, resource: Resource, obj: Object, options: Deletion) -> Object:
-        """Return the object as it looks while it is being deleted.
-
-        A second request can only shorten the grace period.
-        """
-        marked = copy_of(obj)
-        metadata = marked["metadata"]
-        grace = _grace_seconds(obj, options) if resource is PODS else 0
-        if not is_terminating(obj) or grace < metadata.get("deletionGracePeriodSeconds", 0):
-            metadata["deletionTimestamp"] = to_timestamp(self.clock() + timedelta(seconds=grace))
-            metadata["deletionGracePeriodSeconds"] = grace
-            if resource.counts_generations and not is_terminating(obj):
-                metadata["generation"] = metadata.get("generation", 0) + 1
-        finalizers = _finalizers_for(finalizers_of(obj), options.propagation)
-        metadata["finalizers"] = finalizers
-        if resource is NAMESPACES:
-            marked["status"] = {**marked.get("status", {}), "phase": "Terminating"}
-        if not finalizers:
-            del metadata["finalizers"]
-        return marked
 
 
 def _with_fixed_parts(resource: Resource, old: Object, given: Object, subresource: str) -> Object:
@@ -285,58 +248,10 @@ def _beyond_status(obj: Object) -> Object:
 
 def _refused(conflicts: tuple[field_ownership.Conflict, ...]) -> ApiError:
     causes = [
-        Cause(field_ownership.to_words(conflict.path), f"conflict with {conflict.owner}", "FieldManagerConflict")
+        Cause(field_paths.to_words(conflict.path), f"conflict with {conflict.owner}", "FieldManagerConflict")
         for conflict in conflicts
     ]
     return status_errors.apply_conflict(field_ownership.conflict_message(conflicts), causes)
-
-
-def _is_held(obj: Object) -> bool:
-    """Say whether something stands between an object that is being deleted and its end."""
-    content = obj["spec"].get("finalizers") if obj["kind"] == NAMESPACES.kind else None
-    return bool(finalizers_of(obj) or content or obj["metadata"].get("deletionGracePeriodSeconds"))
-
-
-def _check_preconditions(key: Key, obj: Object, options: Deletion) -> None:
-    metadata = obj["metadata"]
-    for label, wanted, found in (
-        ("UID", options.required_uid, metadata["uid"]),
-        ("ResourceVersion", options.required_version, metadata["resourceVersion"]),
-    ):
-        if wanted is not None and wanted != found:
-            raise status_errors.conflict(
-                key.resource,
-                key.name,
-                f"the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). "
-                "The object might have been deleted and then recreated",
-            )
-
-
-def _is_default_orphan(resource: Resource, options: Deletion) -> bool:
-    """Say whether to leave the dependents alone although the request does not ask for it.
-
-    A Job's pods survive it unless a propagation policy is given. Source: jobStrategy.DefaultGarbageCollectionPolicy,
-    kept for batch/v1.
-    """
-    return resource.kind == "Job" and options.propagation is None
-
-
-def _grace_seconds(pod: Object, options: Deletion) -> int:
-    """Return how long a pod may take: nothing is waited for where nothing runs."""
-    if not pod["spec"].get("nodeName") or is_finished(pod):
-        return 0
-    if options.grace_seconds is not None:
-        return options.grace_seconds
-    return int(pod["spec"].get("terminationGracePeriodSeconds", 30))
-
-
-def _finalizers_for(finalizers: list[str], propagation: str | None) -> list[str]:
-    """Return the finalizers with the one that stands for how dependents are treated."""
-    if propagation is None:
-        return finalizers
-    kept = [name for name in finalizers if name not in (FOREGROUND_FINALIZER, ORPHAN_FINALIZER)]
-    wanted = _PROPAGATION_FINALIZERS.get(propagation)
-    return [*kept, wanted] if wanted else kept
 
 
 def key_of(resource: Resource, obj: Object) -> Key:

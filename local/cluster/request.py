@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.cluster.access import Action
+from local.cluster.deletion import Deletion
 from local.cluster.kinds import Resource, find_resource
 from local.cluster.objects import Object
-from local.cluster.registry import Deletion, Writer
+from local.cluster.registry import Writer
 from local.cluster.schema import Decoded
 from local.cluster.selectors import Predicate, predicate
 from local.cluster.status_errors import ApiError, bad_request, no_such_path

@@ -13,11 +13,8 @@ from local.cluster.field_ownership import (
     Ownership,
     after_update,
     apply_configuration,
-    field_set,
-    from_fields_v1,
-    to_fields_v1,
-    to_words,
 )
+from local.cluster.field_paths import field_set, from_fields_v1, to_fields_v1, to_words
 from local.cluster.kinds import CONFIG_MAPS, PODS
 from local.cluster.schema import Schema, schema_of
 

@@ -12,6 +12,7 @@ from local.cluster.controllers import rollout_status
 from local.cluster.controllers.ownership import MANAGER, owned_by, owner_keys
 from local.cluster.controllers.recorder import Recorder
 from local.cluster.controllers.rolling_update import Size, next_sizes
+from local.cluster.deletion import Deletion
 from local.cluster.kinds import DEPLOYMENTS, PODS, REPLICA_SETS
 from local.cluster.objects import (
     Object,
@@ -27,7 +28,7 @@ from local.cluster.objects import (
     status_of,
     with_condition,
 )
-from local.cluster.registry import Deletion, Registry, Writer, key_of
+from local.cluster.registry import Registry, Writer, key_of
 from local.cluster.store import DELETED, Event, Key
 
 REVISION = "deployment.kubernetes.io/revision"

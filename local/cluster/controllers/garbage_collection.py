@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from local.cluster.controllers.ownership import MANAGER
+from local.cluster.deletion import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Deletion
 from local.cluster.kinds import NAMESPACES, find_kind
 from local.cluster.objects import Object, finalizers_of, is_terminating, name_of, namespace_of, owners_of, uid_of
-from local.cluster.registry import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Deletion, Registry, key_of
+from local.cluster.registry import Registry, key_of
 from local.cluster.store import DELETED, Event, Key, Store
 
 

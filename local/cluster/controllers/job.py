@@ -12,6 +12,7 @@ from local.cluster.controllers import completion
 from local.cluster.controllers.completion import Tally, Verdict
 from local.cluster.controllers.ownership import MANAGER, create_pod, owned_by, owner_keys
 from local.cluster.controllers.recorder import Recorder
+from local.cluster.deletion import Deletion
 from local.cluster.kinds import JOBS, PODS
 from local.cluster.objects import (
     Object,
@@ -30,7 +31,7 @@ from local.cluster.objects import (
     with_condition,
     without_empty,
 )
-from local.cluster.registry import Deletion, Registry, key_of
+from local.cluster.registry import Registry, key_of
 from local.cluster.store import Event, Key
 
 TRACKING = "batch.kubernetes.io/job-tracking"

@@ -1,0 +1,139 @@
+"""Pods, and what makes, keeps and scales them."""
+
+from typing import Any
+
+from local.cluster import selectors
+from local.cluster.objects import Object, labels_of
+from local.cluster.status_errors import Cause
+from local.cluster.validation import names
+from local.cluster.validation.rules import IMMUTABLE, Causes, ChangeRules, Rules
+
+
+def _pod(obj: Object) -> Causes:
+    yield from _pod_spec(obj.get("spec", {}), "spec")
+
+
+def _pod_spec(spec: Object, path: str) -> Causes:
+    containers = spec.get("containers") or []
+    if not containers:
+        yield Cause.required(f"{path}.containers")
+    volumes = [volume.get("name") for volume in spec.get("volumes") or []]
+    for list_name in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(list_name) or []):
+            yield from _container(container, volumes, f"{path}.{list_name}[{index}]")
+    names = [container.get("name") for container in containers]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Cause(f"{path}.containers[{index}].name", f'Duplicate value: "{name}"', "FieldValueDuplicate")
+
+
+def _container(container: Object, volumes: list[Any], path: str) -> Causes:
+    if not container.get("image"):
+        yield Cause.required(f"{path}.image")
+    if not names.LABEL.fullmatch(str(container.get("name"))):
+        yield Cause.invalid(f"{path}.name", container.get("name"), names.LABEL_RULE)
+    for index, mount in enumerate(container.get("volumeMounts") or []):
+        if mount.get("name") not in volumes:
+            where = f"{path}.volumeMounts[{index}].name"
+            yield Cause(where, f'Not found: "{mount.get("name")}"', "FieldValueNotFound")
+
+
+def _pod_change(obj: Object, old: Object) -> Causes:
+    # The scheduler's binding is the one change of nodeName that the API allows, through pods/binding.
+    may_change = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName", "containers")
+    before, after = ({k: v for k, v in o["spec"].items() if k not in may_change} for o in (old, obj))
+    images_aside = [[{**c, "image": ""} for c in o["spec"]["containers"]] for o in (old, obj)]
+    moved = old["spec"].get("nodeName") not in (None, obj["spec"].get("nodeName"))
+    if before != after or images_aside[0] != images_aside[1] or moved:
+        yield Cause.forbidden(
+            "spec",
+            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+        )
+
+
+def _workload(obj: Object) -> Causes:
+    spec = obj["spec"]
+    if spec["replicas"] < 0:
+        yield Cause.invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
+    labels = labels_of({"metadata": spec["template"].get("metadata") or {}})
+    selector = selectors.from_object(spec["selector"])
+    if not selector:
+        yield Cause.invalid("spec.selector", {}, "empty selector is invalid for deployment")
+    elif not selectors.matches(selector, labels):
+        where = "spec.template.metadata.labels"
+        yield Cause.invalid(where, dict(labels), "`selector` does not match template `labels`")
+    yield from _pod_spec(spec["template"].get("spec", {}), "spec.template.spec")
+    policy = spec["template"]["spec"]["restartPolicy"]
+    if policy != "Always":
+        yield Cause.unsupported("spec.template.spec.restartPolicy", policy, ["Always"])
+
+
+def _deployment(obj: Object) -> Causes:
+    yield from _workload(obj)
+    strategy = obj["spec"]["strategy"]
+    if strategy["type"] not in ("Recreate", "RollingUpdate"):
+        yield Cause.unsupported("spec.strategy.type", strategy["type"], ["Recreate", "RollingUpdate"])
+    if strategy["type"] == "Recreate" and "rollingUpdate" in strategy:
+        why = "may not be specified when strategy `type` is 'Recreate'"
+        yield Cause.forbidden("spec.strategy.rollingUpdate", why)
+    rolling = strategy.get("rollingUpdate", {})
+    if strategy["type"] == "RollingUpdate" and {rolling["maxSurge"], rolling["maxUnavailable"]} <= {0, "0%"}:
+        why = "may not be 0 when `maxSurge` is 0"
+        yield Cause.invalid("spec.strategy.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], why)
+
+
+def _same_selector(obj: Object, old: Object) -> Causes:
+    if obj["spec"]["selector"] != old["spec"]["selector"]:
+        yield Cause.invalid("spec.selector", obj["spec"]["selector"], IMMUTABLE)
+
+
+def _job(obj: Object) -> Causes:
+    spec = obj["spec"]
+    policy = spec["template"]["spec"]["restartPolicy"]
+    if policy not in ("OnFailure", "Never"):
+        yield Cause.unsupported("spec.template.spec.restartPolicy", policy, ["OnFailure", "Never"])
+    if spec["completionMode"] == "Indexed" and "completions" not in spec:
+        yield Cause.required("spec.completions", "when completion mode is Indexed")
+    yield from _pod_spec(spec["template"]["spec"], "spec.template.spec")
+
+
+def _job_change(obj: Object, old: Object) -> Causes:
+    for name in ("selector", "template", "completionMode", "backoffLimitPerIndex", "podFailurePolicy"):
+        # A suspended job that never started may change what its pods ask for; a migration never does, so here it may
+        # not.
+        if obj["spec"].get(name) != old["spec"].get(name):
+            yield Cause.invalid(f"spec.{name}", obj["spec"].get(name), IMMUTABLE)
+    if obj["spec"]["completionMode"] != "Indexed" and obj["spec"].get("completions") != old["spec"].get("completions"):
+        yield Cause.invalid("spec.completions", obj["spec"].get("completions"), IMMUTABLE)
+
+
+def _disruption_budget(obj: Object) -> Causes:
+    spec = obj.get("spec", {})
+    if "minAvailable" in spec and "maxUnavailable" in spec:
+        yield Cause.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+
+
+def _autoscaler(obj: Object) -> Causes:
+    spec = obj["spec"]
+    if spec["minReplicas"] < 1:
+        yield Cause.invalid("spec.minReplicas", spec["minReplicas"], "must be greater than or equal to 1")
+    if spec["maxReplicas"] < spec["minReplicas"]:
+        yield Cause.invalid("spec.maxReplicas", spec["maxReplicas"], "must be greater than or equal to `minReplicas`")
+
+
+RULES: Rules = {
+    "Pod": _pod,
+    "Deployment": _deployment,
+    "ReplicaSet": _workload,
+    "Job": _job,
+    "PodDisruptionBudget": _disruption_budget,
+    "HorizontalPodAutoscaler": _autoscaler,
+}
+CHANGE_RULES: ChangeRules = {
+    "Pod": _pod_change,
+    "Deployment": _same_selector,
+    "ReplicaSet": _same_selector,
+    "Job": _job_change,
+}
