@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2, help="processes, each with one connection (2)")
     parser.add_argument("--native-dimension", action="store_true", help="a column as wide as the embeddings, not 1,536")
     parser.add_argument("--full", action="store_true", help="compare every row at the end, not digests only")
+    parser.add_argument("--live", action="store_true", help="somebody may write the store: read a private copy of it")
     parser.add_argument("--web-search", action="store_true", help="include web-search-* collections")
     parser.add_argument("--throttle", type=float, default=0, metavar="ROWS_PER_S", help="most rows a second")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="for the private copy; the same one for a rerun")
@@ -76,6 +77,7 @@ def _copy_options(options: argparse.Namespace) -> CopyOptions:
         native_dimension=options.native_dimension,
         full=options.full,
         rows_per_second=options.throttle,
+        live=options.live,
         selection=Selection(web_search=options.web_search),
     )
 

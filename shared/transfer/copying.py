@@ -1,7 +1,7 @@
 """The whole of a copy in one call, outside a migration: read, load, index, verify.
 
-For a store that nobody writes, or a copy of one; the delta belongs to the migration, which stops Open WebUI in between.
-Run again after any failure, with the same `run` and scratch directory, it goes on where it stood.
+A stopped store is read in place, a live one from a private copy. Run again with the same `run`, it goes on where it stood
+and brings over what has changed since.
 """
 
 import time
@@ -15,6 +15,7 @@ from . import document_chunk, ledger
 from .chroma_catalog import is_store
 from .copy_binary import VectorColumn
 from .database import connected
+from .delta import copy_delta
 from .errors import ConfigurationError
 from .indexes import build_indexes
 from .loading import copy_vectors
@@ -38,6 +39,8 @@ class CopyOptions:
     full: bool = False
     """Compare every row at the end, not digests only."""
     rows_per_second: float = 0
+    live: bool = False
+    """Somebody may write the store meanwhile: read a private copy of it."""
     selection: Selection = field(default_factory=Selection)
 
 
@@ -75,8 +78,10 @@ def copy(
         selection=options.selection,
         workers=options.workers,
         rows_per_second=options.rows_per_second,
+        stopped=not options.live,
         progress=progress,
     )
+    changed = copy_delta(url, store, scratch, run=options.run, selection=options.selection, progress=progress)
     finish("load")
     indexed = build_indexes(url, progress=progress)
     finish("index")
@@ -86,7 +91,9 @@ def copy(
     finish("verify")
     return {
         "rows": verified["rows"],
-        "copied_now": loaded["copied_now"],
+        "copied_now": loaded["copied_now"] + changed["written"],
+        "deleted_now": changed["deleted"],
+        "worker_peak_mb": loaded["worker_peak_mb"],
         "collections": loaded["collections"],
         "left_out_collections": loaded["left_out_collections"],
         "findings": loaded["findings"],

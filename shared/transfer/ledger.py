@@ -204,7 +204,10 @@ def expected(connection: "psycopg.Connection", run: str) -> dict[str, tuple[int,
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run has copied so far. `findings` names at most a hundred rows a code; all are in `scaleout.batch.left_out`."""
+    """What a run has copied so far.
+
+    `findings` names at most a hundred rows a code; all of them are in `scaleout.batch.left_out`.
+    """
 
     rows: int
     findings: tuple[dict[str, Any], ...]
@@ -259,3 +262,10 @@ def unverified(connection: "psycopg.Connection", run: str) -> set[str]:
         (run,),
     )
     return {name for (name,) in rows}
+
+
+def newest_batch(connection: "psycopg.Connection") -> int:
+    """Return the number of the newest ledger entry, 0 when there is none."""
+    row = connection.execute("select coalesce(max(number), 0) from scaleout.batch").fetchone()
+    assert row is not None
+    return int(row[0])

@@ -9,6 +9,7 @@ keeps the first watermark.
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -30,8 +31,9 @@ from .copy_binary import VectorColumn
 from .database import connected, translated
 from .errors import TransferError, TransientError
 from .progress import Progress, silent
+from .removal import remove_batches
 from .selection import Selection, require_movable
-from .snapshot import private_copy
+from .snapshot import private_copy, readable, store_fingerprint
 from .sources import Source, open_source, with_fallback
 
 BATCH_ROWS = 5000
@@ -67,18 +69,23 @@ def copy_vectors(
     selection: Selection | None = None,
     workers: int = 2,
     rows_per_second: float = 0,
+    stopped: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Copy what is not copied yet; return counts, findings and seconds. Safe to run again after any failure."""
+    """Copy what is not copied yet; return counts, findings and seconds. Safe to run again after any failure.
+
+    A store that is `stopped` is read in place; should it be written meanwhile after all, what this call copied is
+    removed again and TransientError raised.
+    """
     started = time.perf_counter()
     chosen = selection or Selection()
-    copy, fingerprint = private_copy(store, scratch, progress=progress)
 
     with connected(url) as connection:
         ledger.require(connection)
         rows_before = ledger.summary(connection, run).rows
+        newest = ledger.newest_batch(connection)
 
-    def load(catalog: Catalog) -> tuple[int, int]:
+    def load(catalog: Catalog) -> tuple[int, int, float]:
         collections = chosen.of(catalog)
         with connected(url) as connection:
             column = document_chunk.require_table(connection)
@@ -87,15 +94,27 @@ def copy_vectors(
             connection.commit()
             pieces = remaining_pieces(connection, run, catalog, collections)
         limit = rows_per_second / workers if rows_per_second else 0
-        _run_workers(
+        peak = _run_workers(
             Load(url, run, catalog, column, careful, limit),
             pieces,
             workers if catalog.reader == "files" else 1,
             progress,
         )
-        return len(collections), len(catalog.collections)
+        return len(collections), len(catalog.collections), peak
 
-    (moved, listed), reader = with_fallback(store, copy, scratch, load, selection=chosen, progress=progress)
+    if stopped:
+        fingerprint = store_fingerprint(store)
+        try:
+            with readable(store, scratch / "stopped", progress=progress) as path:
+                (moved, listed, peak), reader = with_fallback(
+                    store, path, scratch, load, selection=chosen, progress=progress
+                )
+        except TransientError:
+            remove_batches(url, run=run, newer_than=newest)
+            raise
+    else:
+        copy, fingerprint = private_copy(store, scratch, progress=progress)
+        (moved, listed, peak), reader = with_fallback(store, copy, scratch, load, selection=chosen, progress=progress)
     with connected(url) as connection:
         summary = ledger.summary(connection, run)
     return {
@@ -108,6 +127,7 @@ def copy_vectors(
         "finding_counts": summary.counts,
         "fingerprint": fingerprint,
         "reader": reader,
+        "worker_peak_mb": round(peak),
         "seconds": round(time.perf_counter() - started, 3),
     }
 
@@ -173,7 +193,7 @@ class _Shared:
             self.done.value += count
 
 
-def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progress) -> None:
+def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progress) -> float:
     total = sum(len(piece.keys) for piece in pieces)
     # A fork shares what is loaded; but chromadb runs threads of its own, which a fork would cut off.
     forks = sys.platform == "linux" and load.catalog.reader == "files"
@@ -187,7 +207,7 @@ def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progre
             child.start()
             sending.close()
             children[receiving] = child
-        _wait_for(children, shared, total, progress)
+        return _wait_for(children, shared, total, progress)
     finally:
         for child in children.values():
             child.kill()
@@ -196,16 +216,17 @@ def _run_workers(load: Load, pieces: list[Piece], workers: int, progress: Progre
 
 def _wait_for(
     children: dict[Pipe, multiprocessing.process.BaseProcess], shared: _Shared, total: int, progress: Progress
-) -> None:
-    """Report until every worker has said that it is finished; raise what the first failing one says."""
+) -> float:
+    """Report until every worker is finished, raise what the first failing one says; return the highest peak in MB."""
     running = set(children)
+    highest = 0.0
     while running:
         progress("copy vectors", shared.done.value, total, "rows")
         for pipe in wait(list(running), timeout=0.25):
             assert isinstance(pipe, Pipe)
             running.discard(pipe)
             try:
-                failure = pipe.recv()
+                failure, peak = pipe.recv()
             except EOFError:
                 children[pipe].join()
                 raise TransientError(
@@ -214,11 +235,13 @@ def _wait_for(
                 ) from None
             if failure is not None:
                 raise failure
+            highest = max(highest, peak)
     progress("copy vectors", shared.done.value, total, "rows")
+    return highest
 
 
 def _worker(load: Load, shared: _Shared, report: Pipe) -> None:
-    """Take pieces until none is left. Runs in its own process; its only words to the parent are None or one error."""
+    """Take pieces until none is left. Runs in its own process; it tells the parent one error or None, and its peak."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent()
     failure: TransferError | None = None
@@ -230,7 +253,7 @@ def _worker(load: Load, shared: _Shared, report: Pipe) -> None:
         failure = error
     except Exception as error:  # a bug: it has to reach the parent's one error line too
         failure = TransferError(f"{type(error).__name__}: {error}")
-    report.send(failure)
+    report.send((failure, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     report.close()
 
 

@@ -50,3 +50,13 @@ def _drop_table(connection: Any, run: str) -> bool:
         return False
     connection.execute("drop table document_chunk")
     return True
+
+
+def remove_batches(url: str, *, run: str, newer_than: int) -> None:
+    """Delete what the run has written since this ledger entry, with the entries, in one transaction."""
+    with connected(url) as connection:
+        connection.execute(
+            "with gone as (delete from scaleout.batch where run = %s and number > %s and kind <> 'before' returning ids)"
+            " delete from document_chunk using (select unnest(ids) as one from gone) g where id = g.one",
+            (run, newer_than),
+        )

@@ -15,7 +15,7 @@ import pytest
 from chromadb.config import Settings
 
 from shared.transfer import removal
-from shared.transfer.errors import ConfigurationError, PermanentError, VerificationFailed
+from shared.transfer.errors import ConfigurationError, PermanentError, TransientError, VerificationFailed
 from shared.transfer.selection import Selection
 from tests.transfer.conftest import RUN, VERSIONS, StoredStore, Target
 
@@ -341,3 +341,24 @@ def test_a_store_without_collections_is_copied_and_verified(target: Target, tmp_
     assert target.copy(path)["rows"] == 0
     assert target.verify(path)["equal"]
     shutil.rmtree(path)
+
+
+def test_a_stopped_store_is_read_in_place(target: Target, tmp_path: Path) -> None:
+    path = make_store(tmp_path / "store")
+    assert target.copy(path, stopped=True)["rows"] == 120
+    assert not list(target.scratch.iterdir())
+    assert target.verify(path, full=True)["equal"]
+
+
+def test_what_was_read_from_a_store_that_was_not_stopped_is_taken_back(target: Target, tmp_path: Path) -> None:
+    path = make_store(tmp_path / "store")
+    with target.connect() as connection:
+        connection.execute("insert into document_chunk (id, collection_name, text) values ('mine', 'file-a', 't')")
+
+    def write_meanwhile(step: str, done: int, total: int, unit: str) -> None:
+        (path / "chroma.sqlite3").touch()
+
+    with pytest.raises(TransientError, match="was written while"):
+        target.copy(path, stopped=True, progress=write_meanwhile)
+    assert set(target.rows()) == {"mine"}
+    assert target.copy(path, stopped=True)["rows"] == 120
