@@ -83,7 +83,7 @@ def digest_sql(column: VectorColumn, given: str) -> str:
     """Return the SQL of one row's digest; `given` is the dimension of its embedding, before padding."""
     cut = f"subvector(vector, 1, {given})"
     return (
-        f"('x' || substr(md5(textsend(id) || '\\xff'::bytea || substr({column.name}_send({cut}), 5) || '\\xff'::bytea"
+        f"('x' || substr(md5(textsend(id) || '\\xff'::bytea || coalesce(substr({column.name}_send({cut}), 5), '\\xfe'::bytea) || '\\xff'::bytea"
         " || coalesce(textsend(text), '\\xfe'::bytea) || '\\xff'::bytea ||"
         " coalesce(textsend(vmetadata::text), '\\xfe'::bytea)),"
         " 1, 15))::bit(60)::bigint"
@@ -94,7 +94,7 @@ def padding_sql(column: VectorColumn, given: str) -> str:
     """Return the SQL that tells whether what follows the embedding is all zeros."""
     norm = "l2_norm" if column.half else "vector_norm"
     rest = f"subvector(vector, {given} + 1, {column.dimension} - {given})"
-    return f"case when {given} >= {column.dimension} then true else {norm}({rest}) = 0 end"
+    return f"case when vector is null or {given} >= {column.dimension} then true else {norm}({rest}) = 0 end"
 
 
 def _field(value: bytes) -> bytes:

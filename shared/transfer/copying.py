@@ -1,7 +1,7 @@
 """The whole of a copy in one call, outside a migration: read, load, index, verify.
 
-A stopped store is read in place, a live one from a private copy. Run again with the same `run`, it goes on where it stood
-and brings over what has changed since.
+A stopped store is read in place, a live one from a private copy. Run again with the same `run`, it goes on where it
+stood and brings over what has changed since.
 """
 
 import time

@@ -56,7 +56,8 @@ def remove_batches(url: str, *, run: str, newer_than: int) -> None:
     """Delete what the run has written since this ledger entry, with the entries, in one transaction."""
     with connected(url) as connection:
         connection.execute(
-            "with gone as (delete from scaleout.batch where run = %s and number > %s and kind <> 'before' returning ids)"
-            " delete from document_chunk using (select unnest(ids) as one from gone) g where id = g.one",
+            "with gone as (delete from scaleout.batch where run = %s and number > %s and kind <> 'before'"
+            " returning ids)"
+            " delete from document_chunk using (select unnest(ids) as one from gone) written where id = written.one",
             (run, newer_than),
         )
