@@ -186,7 +186,7 @@ def _give_up(memory: Memory, pending: Pending, now: datetime) -> tuple[Order, Me
     """Call the operator: what was asked for does not happen."""
     cause = f" ({pending.error})" if pending.error else ""
     reason = f"{pending.verdict.action} had no effect in {pending.attempts} attempts{cause}: {pending.verdict.reason}"
-    call = Verdict(now, Action.CALL_OPERATOR, "no_effect", reason)
+    call = Verdict(now, Action.CALL_OPERATOR, "gave_up", reason)
     missing = Seen(now, pending.verdict.rule, Effect.MISSING, pending.error)
     state = replace(memory.state, verdicts=(*memory.state.verdicts, call)[-100:])
     memory = replace(memory, state=state, pending=None, effects=(*memory.effects, missing)[-KEPT_EFFECTS:])
