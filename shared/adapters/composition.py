@@ -19,7 +19,6 @@ from shared.model import Target
 from shared.ports import Ports
 from shared.settings import Settings
 
-
 KUBECONFIG_SECONDS = 300
 """How long one is used again: ARM allows few reads an hour, and a rotated credential must not be missed for long."""
 
