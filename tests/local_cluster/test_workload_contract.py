@@ -178,6 +178,46 @@ class TestPod:
         result.run_forever(timeout=15)
         assert (result.read_stdout(), result.read_stderr(), result.returncode) == ("out\n", "err\n", 3)
 
+    def test_a_command_can_be_fed(self, running: Cluster, kubeconfig: str, name: str) -> None:
+        roll_out(running, deployment(name, 1))
+        own_client = client.CoreV1Api(config.new_client_from_config(kubeconfig))
+        result = stream(
+            own_client.connect_get_namespaced_pod_exec,
+            pods(running, name)[0].metadata.name,
+            running.namespace,
+            command=["sh", "-c", "read line; echo got $line"],
+            stdin=True,
+            stdout=True,
+            stderr=True,
+            tty=False,
+            _preload_content=False,
+        )
+        result.write_stdin("this\n")
+        result.run_forever(timeout=15)
+        assert (result.read_stdout(), result.returncode) == ("got this\n", 0)
+
+    def test_its_port_is_reached_through_the_api(self, running: Cluster, name: str) -> None:
+        address = {"name": "ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+        prepare = "cd $(mktemp -d); echo yes > answer.txt"
+        python = "command -v python3 && exec python3 -m http.server 8080 --bind $ADDRESS"
+        serve = f"{prepare}; {python}; exec httpd -f -p 8080"
+        main = container(serve, env=[address], readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1})
+        roll_out(running, deployment(name, 1, main))
+        pod = pods(running, name)[0].metadata.name
+        read = running.core.connect_get_namespaced_pod_proxy_with_path
+        assert read(f"{pod}:8080", running.namespace, "answer.txt") == "yes\n"
+
+    def test_its_usage_is_measured(self, running: Cluster, name: str) -> None:
+        roll_out(running, deployment(name, 1))
+        metrics = client.CustomObjectsApi(running.api)
+        where = ("metrics.k8s.io", "v1beta1", running.namespace, "pods")
+
+        def usage() -> list[dict[str, str]]:
+            found = metrics.list_namespaced_custom_object(*where, label_selector=f"app={name}")["items"]
+            return [each["usage"] for pod in found for each in pod["containers"]]
+
+        assert eventually(usage, "it is measured", 60)[0].keys() == {"cpu", "memory"}
+
     def test_the_log_of_an_unknown_container_is_refused(self, running: Cluster, name: str) -> None:
         roll_out(running, deployment(name, 1))
         pod = pods(running, name)[0].metadata.name

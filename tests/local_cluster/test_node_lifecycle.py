@@ -1,0 +1,81 @@
+"""Nodes whose kubelet falls silent, with a clock that the test turns."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.cluster.controllers.node_lifecycle import NodeLifecycleController
+from local.cluster.kinds import LEASES, NAMESPACES, NODES, PODS
+from local.cluster.objects import condition
+from local.cluster.registry import Registry, Writer
+from local.cluster.store import Key, Store
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+KUBELET = Writer("kubelet")
+NODE, POD = Key(NODES, "", "n"), Key(PODS, "kube-node-lease", "p")
+READY = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-22T12:00:00Z"}]
+
+
+class Clock:
+    now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def registry(tmp_path: Path, clock: Clock) -> Iterator[Registry]:
+    """A cluster of one node that is ready, has just renewed its lease and runs one ready pod."""
+    store = Store(tmp_path / "state.db")
+    registry = Registry(store, clock)
+    registry.create(NAMESPACES, "", {"metadata": {"name": "kube-node-lease"}}, KUBELET)
+    registry.create(NODES, "", {"metadata": {"name": "n"}, "status": {"conditions": READY}}, KUBELET)
+    lease = {"metadata": {"name": "n"}, "spec": {"renewTime": "2026-11-22T12:00:00.000000Z"}}
+    registry.create(LEASES, "kube-node-lease", lease, KUBELET)
+    spec = {"nodeName": "n", "containers": [{"name": "m", "image": "i"}]}
+    registry.create(PODS, "kube-node-lease", {"metadata": {"name": "p"}, "spec": spec}, KUBELET)
+    registry.set_status(POD, {"phase": "Running", "conditions": READY}, "kubelet")
+    yield registry
+    store.close()
+
+
+def taints(registry: Registry) -> list[dict[str, Any]]:
+    return list(registry.get(NODE)["spec"].get("taints") or [])
+
+
+def is_ready(registry: Registry, key: Key) -> str:
+    found = condition(registry.get(key), "Ready")
+    assert found is not None
+    return str(found["status"])
+
+
+def test_while_it_renews_its_lease_nothing_happens_but_the_next_look_is_planned(registry: Registry) -> None:
+    assert NodeLifecycleController(registry).reconcile(NODE) == timedelta(seconds=50)
+    assert (is_ready(registry, NODE), taints(registry)) == ("True", [])
+
+
+def test_silent_for_long_its_node_is_unknown_tainted_and_its_pods_unready(registry: Registry, clock: Clock) -> None:
+    clock.now = START + timedelta(seconds=51)
+    assert NodeLifecycleController(registry).reconcile(NODE) is None
+    assert is_ready(registry, NODE) == "Unknown"
+    assert taints(registry) == [{"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}]
+    assert is_ready(registry, POD) == "False"
+
+
+def test_back_again_it_loses_the_taint(registry: Registry, clock: Clock) -> None:
+    clock.now = START + timedelta(seconds=51)
+    controller = NodeLifecycleController(registry)
+    controller.reconcile(NODE)
+    renewed = {"spec": {"renewTime": "2026-11-22T12:00:51.000000Z"}}
+    registry.change(Key(LEASES, "kube-node-lease", "n"), lambda lease: lease.update(renewed), "kubelet")
+    registry.set_status(NODE, {"conditions": READY}, "kubelet")
+    controller.reconcile(NODE)
+    assert taints(registry) == []
