@@ -12,6 +12,7 @@ from local.cluster.controllers import autoscaling, completion
 from local.cluster.controllers.autoscaling import Bounds, Measurement, Recommendation
 from local.cluster.controllers.completion import Tally
 from local.cluster.controllers.deployment import template_hash
+from local.cluster.controllers.job_accounting import TRACKING, account
 from local.cluster.controllers.placement import Place, best_place, explain, obstacle
 from local.cluster.controllers.volume_matching import best_volume
 from local.cluster.kinds import DEPLOYMENTS, NAMESPACES, PODS, SERVED, discovery_document
@@ -268,6 +269,45 @@ class TestCompletion:
         first = timedelta(seconds=10)
         waits = [completion.backoff(failures, first).total_seconds() for failures in (0, 1, 2, 3, 20)]
         assert waits == [0, 10, 20, 40, 600]
+
+
+class TestAccounting:
+    """Pods are counted once, whenever the process ends."""
+
+    @staticmethod
+    def pods(*outcomes: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "metadata": {"uid": str(number), "finalizers": [TRACKING], "annotations": {completion.INDEX: "0"}},
+                "spec": {},
+                "status": {"phase": outcome},
+            }
+            for number, outcome in enumerate(outcomes)
+        ]
+
+    def test_ended_pods_are_added_with_their_uids_until_they_are_let_go(self) -> None:
+        found = account(a_job(), self.pods("Succeeded", "Failed", "Running"))
+        assert (found.tally.succeeded, found.tally.failed, len(found.tally.active)) == (1, 1, 1)
+        assert found.status["uncountedTerminatedPods"] == {"succeeded": ["0"], "failed": ["1"]}
+        assert found.settled_status["uncountedTerminatedPods"] == {}
+        assert [pod["metadata"]["uid"] for pod in found.ended] == ["0", "1"]
+
+    def test_after_an_end_between_the_two_writes_nothing_is_counted_twice(self) -> None:
+        job, pods = a_job(), self.pods("Succeeded", "Failed")
+        job["status"] = account(job, pods).status
+        again = account(job, pods)
+        assert (again.tally.succeeded, again.tally.failed) == (1, 1)
+        assert again.status == job["status"], "the uids stay until the finalizers are off"
+
+    def test_a_pod_that_was_let_go_is_not_looked_at_again(self) -> None:
+        job, pods = a_job(), self.pods("Succeeded")
+        job["status"] = account(job, pods).settled_status
+        pods[0]["metadata"]["finalizers"] = []
+        assert account(job, pods).tally.succeeded == 1
+
+    def test_a_part_that_two_pods_did_counts_once(self) -> None:
+        found = account(a_job(completionMode="Indexed"), self.pods("Succeeded", "Succeeded"))
+        assert (found.tally.succeeded, found.status["completedIndexes"]) == (1, "0")
 
 
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}

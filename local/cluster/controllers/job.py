@@ -1,8 +1,6 @@
-"""Jobs: pods that run to an end, counted exactly once even if they are deleted meanwhile.
+"""Jobs: pods that run to an end, tried again until the backoff limit, in parts when the Job is indexed.
 
-Each pod carries a finalizer until its outcome is in the Job's status. Outcomes are written in two steps, as in
-Kubernetes: first the counts together with the uids that they include, then, once the finalizers are off, without the
-uids. A restart between the two counts nothing twice.
+What comes next is decided in `completion`, what has been done is counted in `job_accounting`; here it is carried out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,6 +8,7 @@ from datetime import timedelta
 
 from local.cluster.controllers import completion
 from local.cluster.controllers.completion import Tally, Verdict
+from local.cluster.controllers.job_accounting import TRACKING, account, has_ended, tidied
 from local.cluster.controllers.ownership import MANAGER, create_pod, owned_by, owner_keys
 from local.cluster.controllers.recorder import Recorder
 from local.cluster.deletion import Deletion
@@ -21,20 +20,15 @@ from local.cluster.objects import (
     finalizers_of,
     from_timestamp,
     is_finished,
-    is_ready,
     is_terminating,
     name_of,
     phase_of,
     status_of,
     to_timestamp,
-    uid_of,
     with_condition,
-    without_empty,
 )
 from local.cluster.registry import Registry, key_of
 from local.cluster.store import Event, Key
-
-TRACKING = "batch.kubernetes.io/job-tracking"
 
 
 class JobController:
@@ -71,32 +65,13 @@ class JobController:
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _count(self, key: Key, job: Object, pods: Sequence[Object]) -> Tally:
-        """Add the pods that have ended since the last time to the status, and let them go."""
-        status = dict(status_of(job))
-        counted = status.get("uncountedTerminatedPods") or {}
-        known = {*counted.get("succeeded", ()), *counted.get("failed", ())}
-        ended = [pod for pod in pods if TRACKING in finalizers_of(pod) and _has_ended(pod)]
-        new = [pod for pod in ended if uid_of(pod) not in known]
-        succeeded = [pod for pod in new if phase_of(pod) == "Succeeded"]
-        failed = [pod for pod in new if phase_of(pod) != "Succeeded"]
-        indexes = completion.from_ranges(status.get("completedIndexes", ""))
-        if completion.is_indexed(job):
-            again = [pod for pod in succeeded if completion.index_of(pod) in indexes]
-            succeeded = [pod for pod in succeeded if pod not in again]
-            indexes |= {completion.index_of(pod) for pod in succeeded}
-        active = completion.active_pods(pods)
-        tally = Tally(
-            active, status.get("succeeded", 0) + len(succeeded), status.get("failed", 0) + len(failed), indexes
-        )
-        uids = {"succeeded": [uid_of(pod) for pod in succeeded], "failed": [uid_of(pod) for pod in failed]}
-        status |= _counts(tally, pods) | {"uncountedTerminatedPods": without_empty(uids)}
-        if completion.is_indexed(job):
-            status["completedIndexes"] = completion.to_ranges(indexes)
-        self._write_status(key, status)
-        for pod in ended:
+        """Bring the counts up to date, and let the pods go that they include."""
+        found = account(job, pods)
+        self._write_status(key, found.status)
+        for pod in found.ended:
             self._release(pod)
-        self._write_status(key, {**status, "uncountedTerminatedPods": {}})
-        return tally
+        self._write_status(key, found.settled_status)
+        return found.tally
 
     def _release(self, pod: Object) -> None:
         def edit(obj: Object) -> None:
@@ -109,11 +84,11 @@ class JobController:
         for pod in self._registry.store.all_of(PODS, key.namespace):
             if TRACKING in finalizers_of(pod) and pod["metadata"].get("labels", {}).get("job-name") == key.name:
                 job = self._registry.store.get(key)
-                if job is None or is_terminating(pod) or _has_ended(pod):
+                if job is None or is_terminating(pod) or has_ended(pod):
                     self._release(pod)
 
     def _write_status(self, key: Key, status: Object) -> None:
-        self._registry.set_status(key, _tidied(status), MANAGER)
+        self._registry.set_status(key, tidied(status), MANAGER)
 
     # ── going on ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -247,24 +222,3 @@ def indexed_spec(job: Object, index: int) -> Object:
     for container in (*spec.get("initContainers", ()), *spec["containers"]):
         container.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "valueFrom": reference})
     return spec
-
-
-def _has_ended(pod: Object) -> bool:
-    """Say whether a pod's outcome is settled: finished, or deleted before it could run."""
-    return is_finished(pod) or (is_terminating(pod) and not pod["metadata"].get("deletionGracePeriodSeconds"))
-
-
-def _counts(tally: Tally, pods: Sequence[Object]) -> Object:
-    return {
-        "active": len(tally.active),
-        "ready": len([pod for pod in tally.active if is_ready(pod)]),
-        "succeeded": tally.succeeded,
-        "failed": tally.failed,
-        "terminating": len([pod for pod in pods if is_terminating(pod) and not is_finished(pod)]),
-    }
-
-
-def _tidied(status: Object) -> Object:
-    """Leave out zeros, except where Go has a pointer: `ready` and `terminating` are shown as 0."""
-    shown = {name: status.get(name, 0) for name in ("ready", "terminating")}
-    return {**without_empty(status), **shown, "uncountedTerminatedPods": status.get("uncountedTerminatedPods") or {}}
