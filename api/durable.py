@@ -1,6 +1,7 @@
 """Durable Functions' client, in the words of `api.runs`."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import azure.durable_functions as df
@@ -43,7 +44,7 @@ async def read_entity(client: df.DurableFunctionsClient, name: str, key: str) ->
     """The state of an entity that keeps a JSON object; None where there is none."""
     found = await client.get_entity(EntityInstanceId(name, key), include_state=True)
     state = found.get_state() if found is not None else None
-    record = json.loads(state) if isinstance(state, str) else state
+    record = json.loads(state) if isinstance(state, str) and state else state
     return record if isinstance(record, dict) else None
 
 
@@ -65,11 +66,16 @@ def _run(state: OrchestrationState) -> Run:
     return Run(
         id=state.instance_id,
         runtime_status=state.runtime_status.name,
-        created=state.created_at.isoformat(),
-        updated=state.last_updated_at.isoformat(),
+        created=_utc(state.created_at).isoformat(),
+        updated=_utc(state.last_updated_at).isoformat(),
         status=_object(state.serialized_custom_status) or {},
         output=_object(state.serialized_output),
     )
+
+
+def _utc(moment: datetime) -> datetime:
+    """The client gives times in UTC and leaves the zone out."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _object(text: str | None) -> JsonObject | None:

@@ -70,7 +70,11 @@ def guard(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObject
         _cancel(timer)
         return _skip(ctx, memory, f"not observed: {obstacle}")
     case = {"reading": reading, "policy": to_wire(tick.policy), "now": now.isoformat(), "acts": tick.acts}
-    decided = yield ctx.call_entity(memory, "judge", case)
+    judging: task.Task[Any] = ctx.call_entity(memory, "judge", case)
+    decided, obstacle = yield from _in_time(judging, timer)
+    if obstacle:
+        _cancel(timer)
+        return _skip(ctx, memory, f"not judged: {obstacle}")
     if decided["order"] is not None:
         deed = decided["order"] | {"until": (now + span).isoformat()}
         act: task.Task[Any] = ctx.call_activity(ACT, input={"guarded": guarded, "deed": deed}, retry_policy=RETRY_ACT)
