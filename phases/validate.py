@@ -165,7 +165,8 @@ def _models(world: World) -> tuple[bool, str]:
 
 
 def _quiet_logs(world: World) -> tuple[bool, str]:
-    lines = {name: ERROR_LINE.findall(world.ports.cluster.logs(name, tail_lines=2000)) for name in world.probes}
+    read, container = world.ports.cluster.logs, world.plan.facts.container
+    lines = {name: ERROR_LINE.findall(read(name, container, tail_lines=2000)) for name in world.probes}
     count = sum(map(len, lines.values()))
     return count == 0, f"{count} error lines in the logs of {len(lines)} pods"
 

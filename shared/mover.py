@@ -221,7 +221,7 @@ def _last_log_line(cluster: Cluster, job: str) -> dict[str, Any] | None:
     if not pods or (pods[-1].get("status") or {}).get("phase") == "Pending":
         return None
     try:
-        return _last_line(cluster.logs(pods[-1]["metadata"]["name"], tail_lines=5))
+        return _last_line(cluster.logs(pods[-1]["metadata"]["name"], "mover", tail_lines=5))
     except MigrationError:  # the container is just starting or just gone: the Job's conditions decide
         return None
 

@@ -55,13 +55,16 @@ class Cluster(Protocol):
     def delete(self, kind: str, name: str) -> None:
         """Delete with its dependents; absent is fine."""
 
-    def logs(self, pod: str, *, tail_lines: int | None = None, since_seconds: int | None = None) -> str:
-        """The log of the pod's first container."""
+    def logs(self, pod: str, container: str, *, tail_lines: int | None = None, since_seconds: int | None = None) -> str:
+        """The log of one container of the pod."""
 
     def execute(
         self, pod: str, container: str, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60
     ) -> Completed:
         """Run a command in a container; it may read exactly len(stdin) bytes (its input is not closed)."""
+
+    def serves(self, group: str) -> bool:
+        """Whether the API server offers this group, such as `metrics.k8s.io`."""
 
     def may(self, verb: str, resource: str, *, group: str = "", subresource: str = "", namespaced: bool = True) -> bool:
         """Whether our identity may do this (SelfSubjectAccessReview)."""

@@ -41,4 +41,4 @@ def spread(
     """How many of `times` requests each pod answered, by the marker in its access log."""
     names = [str(pod["metadata"]["name"]) for pod in pods]
     get_codes(cluster, names[0], container, url, times)
-    return {name: cluster.logs(name, since_seconds=120).count(marker) for name in names}
+    return {name: cluster.logs(name, container, since_seconds=120).count(marker) for name in names}

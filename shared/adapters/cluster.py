@@ -143,8 +143,8 @@ class KubernetesCluster:
                 if error.status != 404:
                     raise
 
-    def logs(self, pod: str, *, tail_lines: int | None = None, since_seconds: int | None = None) -> str:
-        options = {"tail_lines": tail_lines, "since_seconds": since_seconds}
+    def logs(self, pod: str, container: str, *, tail_lines: int | None = None, since_seconds: int | None = None) -> str:
+        options = {"container": container, "tail_lines": tail_lines, "since_seconds": since_seconds}
         with _translated(f"read the log of pod {pod}"):
             read: Any = client.CoreV1Api(self._api).read_namespaced_pod_log
             raw = read(
@@ -197,6 +197,11 @@ class KubernetesCluster:
                     raise
                 return None if _is_status(error.body) else error.status
             return int(answer.status)
+
+    def serves(self, group: str) -> bool:
+        with _translated("list the API server's groups"):
+            listed: Any = client.ApisApi(self._api).get_api_versions(_request_timeout=TIMEOUT)
+        return any(found.name == group for found in listed.groups)
 
     def may(self, verb: str, resource: str, *, group: str = "", subresource: str = "", namespaced: bool = True) -> bool:
         attributes = {"verb": verb, "resource": resource, "group": group, "subresource": subresource}
