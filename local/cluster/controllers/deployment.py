@@ -32,9 +32,10 @@ from local.cluster.registry import Registry, Writer, key_of
 from local.cluster.store import DELETED, Event, Key
 
 REVISION = "deployment.kubernetes.io/revision"
+_HISTORY = "deployment.kubernetes.io/revision-history"
 _DESIRED = "deployment.kubernetes.io/desired-replicas"
 _MAXIMUM = "deployment.kubernetes.io/max-replicas"
-_OWN_ANNOTATIONS = (REVISION, _DESIRED, _MAXIMUM, "kubectl.kubernetes.io/last-applied-configuration")
+_OWN_ANNOTATIONS = (REVISION, _HISTORY, _DESIRED, _MAXIMUM, "kubectl.kubernetes.io/last-applied-configuration")
 _HASH = "pod-template-hash"
 _HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -145,8 +146,16 @@ class DeploymentController:
         return self._registry.create(REPLICA_SETS, namespace_of(deployment), replica_set, Writer(MANAGER))
 
     def _annotate_revision(self, resource: object, obj: Object, revision: str) -> Object:
+        """Set the revision; a ReplicaSet keeps its earlier ones.
+
+        Source: kubernetes, deployment_util.go, SetNewReplicaSetAnnotations.
+        """
+
         def edit(changed: Object) -> None:
-            changed["metadata"].setdefault("annotations", {})[REVISION] = revision
+            annotations = changed["metadata"].setdefault("annotations", {})
+            if resource is REPLICA_SETS and (old := annotations.get(REVISION)):
+                annotations[_HISTORY] = ",".join(filter(None, (annotations.get(_HISTORY), old)))
+            annotations[REVISION] = revision
 
         key = key_of(DEPLOYMENTS if resource is DEPLOYMENTS else REPLICA_SETS, obj)
         return self._registry.change(key, edit, MANAGER) or obj
