@@ -81,13 +81,11 @@ def digest(rows: Rows, column: VectorColumn) -> int:
 
 def digest_sql(column: VectorColumn, given: str) -> str:
     """Return the SQL of one row's digest; `given` is the dimension of its embedding, before padding."""
-    cut = f"subvector(vector, 1, {given})"
-    return (
-        f"('x' || substr(md5(textsend(id) || '\\xff'::bytea || coalesce(substr({column.name}_send({cut}), 5), '\\xfe'::bytea) || '\\xff'::bytea"
-        " || coalesce(textsend(text), '\\xfe'::bytea) || '\\xff'::bytea ||"
-        " coalesce(textsend(vmetadata::text), '\\xfe'::bytea)),"
-        " 1, 15))::bit(60)::bigint"
-    )
+    vector = f"substr({column.name}_send(subvector(vector, 1, {given})), 5)"  # without the length in front
+    fields = ("textsend(id)", vector, "textsend(text)", "textsend(vmetadata::text)")
+    # Neither byte occurs in UTF-8: \xff ends a field, \xfe stands for null.
+    hashed = " || '\\xff'::bytea || ".join(f"coalesce({field}, '\\xfe'::bytea)" for field in fields)
+    return f"('x' || substr(md5({hashed}), 1, 15))::bit(60)::bigint"
 
 
 def padding_sql(column: VectorColumn, given: str) -> str:

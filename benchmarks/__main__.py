@@ -1,0 +1,248 @@
+"""`python -m benchmarks`: measure, and write build/benchmarks.json and docs/benchmarks.md.
+
+Everything runs on one embedded PostgreSQL with the same settings, one after the other. Rates are medians of the
+repeats; the peer, which takes minutes, runs once, on the first rows of the same store: its rate falls with size, so
+that favours it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks import limit, recall, report
+from local.postgres import Postgres
+from shared.transfer import document_chunk, ledger
+from shared.transfer.copy_binary import VectorColumn
+from shared.transfer.delta import copy_delta
+from shared.transfer.index_plan import IndexPlan
+from shared.transfer.indexes import build_indexes
+from shared.transfer.loading import copy_vectors
+from shared.transfer.verification import verify_vectors
+
+ROOT = Path(__file__).parents[1]
+SIZES = ((10_000, 384), (100_000, 384), (300_000, 384), (20_000, 1536))
+OPEN_WEBUIS_INDEX = IndexPlan("ivfflat", lists=100, maintenance_work_mem="1GB")
+SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "synchronous_commit": "on"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    sizes: tuple[tuple[int, int], ...]
+    repeats: int
+    peer_rows: int
+    folder: Path
+
+
+def main() -> int:
+    """Measure everything; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="10k and 30k rows only, one repeat: a smoke test")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peer-rows", type=int, default=20_000, help="rows that the peer copies (20,000)")
+    parser.add_argument("--stores", type=Path, default=ROOT / "build" / "stores", help="where stores are made and kept")
+    given = parser.parse_args()
+    sizes = ((10_000, 384), (30_000, 384)) if given.quick else SIZES
+    options = Options(
+        sizes, 1 if given.quick else given.repeats, min(given.peer_rows, 5000 if given.quick else 10**9), given.stores
+    )
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        Path(folder).chmod(0o711)  # the server's account is not ours when we are root
+        server = Postgres(Path(folder) / "server", settings=SETTINGS)
+        try:
+            found = Benchmarks(server.start(), options, Path(folder)).run()
+        finally:
+            server.remove()
+    target = ROOT / "build" / "benchmarks.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(found, indent=2) + "\n")
+    if not given.quick:
+        (ROOT / "docs" / "benchmarks.md").write_text(report.render(found))
+    print(report.render(found))
+    return 0
+
+
+class Benchmarks:
+    """One run over all sizes."""
+
+    def __init__(self, server: Postgres, options: Options, folder: Path) -> None:
+        self._server, self._options, self._folder = server, options, folder
+
+    def run(self) -> dict[str, Any]:
+        """Measure every size, then what belongs to one size only."""
+        sizes = []
+        for rows, dimension in self._options.sizes:
+            store = self._store(rows, dimension)
+            sizes.append(self._measure(store, rows, dimension))
+        middle = next(one for one in reversed(sizes) if one["rows"] <= 100_000 and one["dimension"] == 384)
+        store = self._options.folder / f"{middle['rows']}x384"
+        peer, peer_indexed = self._peer(store), self._peer(store, "--indexes")
+        against = self._against_limit(store)
+        recalls = self._recall()
+        first, last = (next(s for s in order if s["dimension"] == 384) for order in (sizes, sizes[::-1]))
+        return {
+            "read_load_ratio": round(middle["load_rows_per_second"] / peer["rows_per_second"], 2),
+            "equal_end_state_ratio": round(middle["end_rows_per_second"] / peer_indexed["rows_per_second"], 2),
+            "load_vs_copy_limit": against["ratio"],
+            "worker_peak_mb": max(one["worker_peak_mb"] for one in sizes),
+            "peak_300k_over_100k": round(last["worker_peak_mb"] / middle["worker_peak_mb"], 3),
+            "delta_300k_over_10k": round(last["delta_seconds"] / first["delta_seconds"], 2),
+            "delta_same_change_300k_over_10k": round(last["delta_100_seconds"] / first["delta_100_seconds"], 2),
+            "recall_at_10_min": recalls[-1]["lowest"],
+            "sizes": sizes,
+            "peer": peer,
+            "peer_with_indexes": peer_indexed,
+            "limit": against,
+            "recall": recalls,
+            "machine": {"cores": os.cpu_count(), "load_average": os.getloadavg()[1], "python": sys.version.split()[0]},
+        }
+
+    def _store(self, rows: int, dimension: int) -> Path:
+        path = self._options.folder / f"{rows}x{dimension}"
+        if not path.is_dir():
+            _stores("make", path, rows, dimension, 10_000 if dimension < 1000 else 5000)
+        return path
+
+    @contextmanager
+    def _database(self, *, table: bool = True) -> Iterator[str]:
+        name = f"bench_{time.monotonic_ns()}"
+        self._server.create_database(name)
+        url = self._server.superuser_url(name)
+        with psycopg.connect(url) as connection:
+            connection.execute("create extension vector")
+            if table:
+                connection.execute(ledger.SCHEMA_SQL)
+                document_chunk.create(connection, VectorColumn(1536))
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("checkpoint")
+        try:
+            yield url
+        finally:
+            self._server.drop_database(name)
+
+    def _measure(self, store: Path, rows: int, dimension: int) -> dict[str, Any]:
+        """Load, index, verify and change one store, `repeats` times."""
+        _say(f"{rows:,} × {dimension}")
+        found = [
+            self._once(store, rows)
+            for _ in range(self._options.repeats if rows < 300_000 else max(1, self._options.repeats - 1))
+        ]
+        median = {key: round(statistics.median(one[key] for one in found), 3) for key in found[0]}
+        return {
+            "rows": rows,
+            "dimension": dimension,
+            **median,
+            "load_rows_per_second": round(rows / median["load_seconds"]),
+            "end_rows_per_second": round(rows / (median["load_seconds"] + median["index_seconds"])),
+            **self._measure_delta(store, rows),
+        }
+
+    def _once(self, store: Path, rows: int) -> dict[str, float]:
+        with self._database() as url:
+            started = time.perf_counter()
+            loaded = copy_vectors(url, store, self._folder / "scratch", run="bench", stopped=True)
+            load = time.perf_counter() - started
+            assert loaded["rows"] == rows
+            indexed = build_indexes(url, plan=OPEN_WEBUIS_INDEX, samples=0)
+            verified = verify_vectors(url, store, self._folder / "scratch", run="bench")
+            assert verified["equal"]
+        return {
+            "load_seconds": load,
+            "index_seconds": max(indexed["seconds_by_index"].values()),
+            "verify_seconds": verified["seconds"],
+            "worker_peak_mb": loaded["worker_peak_mb"],
+        }
+
+    def _measure_delta(self, store: Path, rows: int) -> dict[str, float]:
+        """Return the seconds after the stop with 1 % of the rows changed, and with 100 rows changed."""
+        seconds = {}
+        changed = self._folder / "changed"
+        with self._database() as url:
+            copy_vectors(url, store, self._folder / "scratch", run="bench", stopped=True)
+            build_indexes(url)
+            verify_vectors(url, store, self._folder / "scratch", run="bench")
+            shutil.copytree(store, changed)
+            for name, count in (("delta_100_seconds", 100), ("delta_seconds", rows // 100)):
+                _stores("change", changed, count)
+                started = time.perf_counter()
+                copy_delta(url, changed, self._folder / "scratch", run="bench")
+                verify_vectors(url, changed, self._folder / "scratch", run="bench", incremental=True)
+                seconds[name] = round(time.perf_counter() - started, 3)
+            shutil.rmtree(changed)
+        return seconds
+
+    def _peer(self, store: Path, *arguments: str) -> dict[str, Any]:
+        _say(f"the peer {' '.join(arguments)}")
+        aside = self._folder / "peer"  # chromadb writes to what it opens
+        shutil.copytree(store, aside)
+        with self._database(table=False) as url:
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.peer", aside, url, str(self._options.peer_rows), *arguments],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+        shutil.rmtree(aside)
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    def _against_limit(self, store: Path) -> dict[str, Any]:
+        _say("the limit")
+        collections, rows = limit.read_rows(store, 50_000)
+        count = sum(map(len, rows.values()))
+        ours, theirs = [], []
+        for _ in range(self._options.repeats):
+            with self._database() as url:
+                theirs.append(limit.time_psql(url, self._folder / "packed", collections, rows, 1))
+            with self._database() as url:
+                ours.append(limit.time_load(url, collections, rows, 1))
+        best = statistics.median(theirs)
+        load = statistics.median(ours)
+        return {
+            "rows": count,
+            "connections": 1,
+            "psql_rows_per_second": round(count / best),
+            "load_rows_per_second": round(count / load),
+            "ratio": round(best / load, 3),
+        }
+
+    def _recall(self) -> list[dict[str, Any]]:
+        _say("recall")
+        store = self._store(20_000, 384)
+        with self._database() as url:
+            copy_vectors(url, store, self._folder / "scratch", run="bench", stopped=True)
+            with psycopg.connect(url) as connection:  # a large knowledge base, beside many small files
+                connection.execute(
+                    "update document_chunk set collection_name = 'large' where get_byte(decode(md5(id),"
+                    " 'hex'), 0) < 150"
+                )
+            build_indexes(url, plan=IndexPlan("none"))
+            return recall.measure(url, VectorColumn(1536), 20_000)
+
+
+def _stores(*arguments: object) -> None:
+    subprocess.run([sys.executable, "-m", "benchmarks.stores", *map(str, arguments)], check=True, cwd=ROOT)
+
+
+def _say(text: str) -> None:
+    print(f"… {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
