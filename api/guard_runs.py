@@ -11,7 +11,7 @@ from api import durable, rollbacks
 from api.runs import Run
 from shared.errors import PermanentError, TransientError
 from shared.guard.readings import MigrationState
-from shared.model import RunState
+from shared.model import Mode, RunState
 
 RESTARTS_PODS = frozenset({"cut_over", "scale_out"})
 """Phases that stop, replace or add pods on purpose."""
@@ -46,7 +46,7 @@ class RunsOfDeployment:
 
 def migration_state(runs: Sequence[Run]) -> MigrationState:
     """What the newest run that changed anything means to the guard. `runs`: newest first. Pure."""
-    run = next((run for run in runs if run.state not in CHANGED_NOTHING), None)
+    run = next((run for run in runs if run.state not in CHANGED_NOTHING and not _added_phases(run)), None)
     if run is None:
         return MigrationState()
     if run.active:
@@ -57,6 +57,11 @@ def migration_state(runs: Sequence[Run]) -> MigrationState:
         return MigrationState(run.id)
     soak = timedelta(seconds=float(((run.output or {}).get("options") or {}).get("soak_seconds") or 0))
     return MigrationState(run.id, soak_until=datetime.fromisoformat(run.updated) + soak if soak else None)
+
+
+def _added_phases(run: Run) -> bool:
+    """An ended run of later phases leaves the migration before it as it is, and its soak too."""
+    return not run.active and (run.output or {}).get("mode") == Mode.PHASES
 
 
 def _result[T](asked: Future[T]) -> T:

@@ -45,6 +45,7 @@ async def start(client: df.DurableFunctionsClient, run: str, reason: str) -> Sta
 
 
 def _newer_migration(known: Sequence[Run], run: str) -> str | None:
-    """A later migration of the same Deployment that stands."""
-    standing = (one.id for one in known if one.id > run and one.state == "migrated" and not one.is_rollback)
-    return next(standing, None)
+    """A later migration of the same Deployment that stands, or later phases that were added to it."""
+    taken_back = {one.id.partition("-rollback-")[0] for one in known if one.is_rollback and one.state == "rolled_back"}
+    newer = (one for one in known if one.id > run and not one.is_rollback and one.id not in taken_back)
+    return next((one.id for one in newer if one.state in {"migrated", "applied"}), None)

@@ -108,7 +108,7 @@ def refuse(action: str, run: Run) -> Refusal | None:
 
 
 def _refuse_rollback(run: Run) -> Refusal | None:
-    if run.active or run.state in {RunState.MIGRATED, RunState.HALTED, "failed", "terminated"}:
+    if run.active or run.state in {RunState.MIGRATED, RunState.APPLIED, RunState.HALTED, "failed", "terminated"}:
         return None
     return Refusal(f"run {run.id} is {run.state}: nothing of it is left to take back")
 

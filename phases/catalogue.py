@@ -10,6 +10,7 @@ from phases import (
     copy_files,
     copy_vectors,
     cut_over,
+    enable_autoscaling,
     enable_pgvector,
     preflight,
     provision_storage,
@@ -57,4 +58,5 @@ PHASES = (
     Phase("3d", "cut_over", cut_over),
     Phase("4", "scale_out", scale_out),
     Phase("5", "validate", validate),
+    Phase("6", "enable_autoscaling", enable_autoscaling),
 )

@@ -25,6 +25,8 @@ PERMISSIONS = (
     *(Permission(verb, "secrets") for verb in ("get", "create", "patch", "delete")),
     *(Permission(verb, "services") for verb in ("get", "create", "patch", "delete")),
     *(Permission(verb, "poddisruptionbudgets", "policy") for verb in ("get", "create", "patch", "delete")),
+    *(Permission(verb, "horizontalpodautoscalers", "autoscaling") for verb in ("get", "list", "create", "patch")),
+    Permission("delete", "horizontalpodautoscalers", "autoscaling"),
     *(Permission(verb, "pods") for verb in ("get", "list")),
     Permission("get", "persistentvolumes", namespaced=False),
     Permission("patch", "persistentvolumes", namespaced=False),
@@ -67,6 +69,20 @@ def deployment_problems(deployment: Manifest, facts: DeploymentFacts) -> list[Pr
     if "WEBUI_SECRET_KEY" not in facts.environment:
         message = "WEBUI_SECRET_KEY is not set: a shared one is made, and users sign in once more after the switch"
         problems.append(Problem("secret_key", Severity.WARNING, message))
+    return problems
+
+
+def standing_problems(deployment: Manifest, facts: DeploymentFacts) -> list[Problem]:
+    """What stands in the way of adding later phases: they need an Open WebUI that has been migrated."""
+    vector_db = (environment_entry(container(deployment, facts.container), "VECTOR_DB") or {}).get("value", "chroma")
+    problems = []
+    if vector_db != "pgvector":
+        message = f"Open WebUI keeps its vectors in {vector_db}: it has not been migrated"
+        hint = 'Migrate first, with {"mode": "migrate"}; its options can ask for the later phases too.'
+        problems.append(Problem("not_migrated", Severity.BLOCKING, message, hint))
+    if not facts.pod:
+        hint = "kubectl get pods, and bring Open WebUI back to its ready replicas."
+        problems.append(Problem("not_serving", Severity.BLOCKING, "no pod of the Deployment is ready", hint))
     return problems
 
 

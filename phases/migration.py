@@ -14,6 +14,7 @@ from durabletask import task
 from durabletask.entities import EntityInstanceId
 
 from phases.catalogue import PHASES, Phase
+from phases.chronicle import Chronicle
 from phases.saga import undo_steps
 from phases.timeline import Timeline
 from shared.model import Brief, MigrationRequest, Mode, Outcome, PhaseState, Progress, RunState, Survey
@@ -38,6 +39,13 @@ def migrate(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObje
     return (yield from run_migration(ctx, order, PHASES))
 
 
+def chosen(phases: Sequence[Phase], request: MigrationRequest) -> Sequence[Phase]:
+    """The catalogue, or with mode `phases` what was asked for, after the preflight."""
+    if request.mode is not Mode.PHASES:
+        return phases
+    return [phase for phase in phases if phase.name == "preflight" or phase.name in request.phases]
+
+
 def roll_back(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonObject]:
     """Take a finished migration back. `order` also holds the recorded `plans` and the phases that were `started`."""
     return (yield from run_rollback(ctx, order, PHASES))
@@ -45,7 +53,7 @@ def roll_back(ctx: task.OrchestrationContext, order: JsonObject) -> Steps[JsonOb
 
 def run_migration(ctx: task.OrchestrationContext, order: JsonObject, phases: Sequence[Phase]) -> Steps[JsonObject]:
     """`migrate` over any catalogue."""
-    run = Run(ctx, order, phases)
+    run = Run(ctx, order, phases, "migrate")
     failure = yield from run.plan_all()
     if failure or blocking_problems(run.plans):
         return run.finish(RunState.REFUSED, failure)
@@ -56,13 +64,13 @@ def run_migration(ctx: task.OrchestrationContext, order: JsonObject, phases: Seq
     except Exception as bug:  # ours: Open WebUI must not stay down because the orchestrator has a bug
         failure = Outcome("migrate", "failed", f"bug: {type(bug).__name__}: {bug}", "What was started is undone.")
     if failure is None:
-        return run.finish(RunState.MIGRATED, None)
+        return run.finish(RunState.APPLIED if run.request.mode is Mode.PHASES else RunState.MIGRATED, None)
     return (yield from run.undo_all(failure))
 
 
 def run_rollback(ctx: task.OrchestrationContext, order: JsonObject, phases: Sequence[Phase]) -> Steps[JsonObject]:
     """`roll_back` over any catalogue."""
-    run = Run(ctx, order, phases)
+    run = Run(ctx, order, phases, "roll_back")
     run.plans, run.started = dict(order["plans"]), list(order["started"])
     for name in run.started:
         run.timeline.set(name, PhaseState.DONE)
@@ -73,15 +81,17 @@ def run_rollback(ctx: task.OrchestrationContext, order: JsonObject, phases: Sequ
 class Run:
     """One run's state, rebuilt by every replay."""
 
-    def __init__(self, ctx: task.OrchestrationContext, order: JsonObject, phases: Sequence[Phase]) -> None:
+    def __init__(self, ctx: task.OrchestrationContext, order: JsonObject, phases: Sequence[Phase], kind: str) -> None:
         self.ctx = ctx
-        self.phases = phases
         self.name: str = order["run"]
         self.request = from_wire(order["request"], MigrationRequest)
+        self.phases = phases = chosen(phases, self.request)
         self.plans: dict[str, JsonObject] = {}
         self.results: dict[str, JsonObject] = {}
         self.started: list[str] = []
         self.timeline = Timeline([phase.name for phase in phases], self._now())
+        self.chronicle = Chronicle(ctx, self.request, kind)
+        self.chronicle.started()
         self._stop = ctx.wait_for_external_event("stop")
         self._pause = ctx.wait_for_external_event("pause")
 
@@ -96,11 +106,13 @@ class Run:
             outcome = yield from self._call(f"plan_{phase.name}", brief)
             if outcome.failed or outcome.result is None:
                 self.timeline.set(phase.name, PhaseState.FAILED)
+                self.chronicle.phase_failed(phase.name, f"plan_{phase.name}", outcome)
                 return outcome
             self.plans[phase.name] = outcome.result
             self.timeline.set(phase.name, PhaseState.PLANNED)
             if phase.name == "preflight":
                 survey = from_wire(outcome.result, Survey)
+                self.chronicle.budget(survey.budget)
                 if survey.blocked:
                     break
         self.timeline.end(first, PhaseState.DONE, self._now())
@@ -116,8 +128,9 @@ class Run:
                 return refusal
             self.started.append(phase.name)  # before the first apply: a half-applied phase is undone too
             self.timeline.begin(phase.name, self._now())
+            self.chronicle.phase_started(phase.name)
             failure = yield from self._repeat(phase, phase.name)
-            self.timeline.end(phase.name, PhaseState.FAILED if failure else PhaseState.DONE, self._now())
+            self._end(phase.name, failure)
             self._record()
             if failure:
                 return failure
@@ -135,8 +148,10 @@ class Run:
             undoing = yield from self._repeat(phases[name], f"undo_{name}", undo=True)
             if undoing:
                 self.results["undo_failure"] = to_wire(undoing)
+                self.chronicle.phase_failed(name, f"undo_{name}", undoing)
                 return self.finish(RunState.HALTED, failure)
             self.timeline.set(name, PhaseState.UNDONE)
+            self.chronicle.phase_undone(name)
             self._record()
         return self.finish(RunState.ROLLED_BACK, failure)
 
@@ -153,7 +168,17 @@ class Run:
             timeline=self.timeline,
         )
         self._record(report)
+        self.chronicle.ended(state, report, (self._now() - self.timeline.started_at).total_seconds())
         return report
+
+    def _end(self, phase: str, failure: Outcome | None) -> None:
+        """One phase is over."""
+        self.timeline.end(phase, PhaseState.FAILED if failure else PhaseState.DONE, self._now())
+        seconds = self.timeline.phases[phase].seconds
+        if failure:
+            self.chronicle.phase_failed(phase, phase, failure, seconds)
+        else:
+            self.chronicle.phase_finished(phase, seconds, self.results[phase])
 
     def _repeat(self, phase: Phase, activity: str, *, undo: bool = False) -> Steps[Outcome | None]:
         """Call one activity until it is finished; None when it is, else how it failed."""
@@ -166,6 +191,7 @@ class Run:
             progress = from_wire(outcome.result, Progress)
             self.timeline.observe(progress, self._now())
             self._show(phase.name, progress if not undo else _undoing(progress))
+            self.chronicle.progress(phase.name, progress, self.timeline, self._now())
             if progress.finished:
                 self.results[activity] = progress.result
                 return None
@@ -215,7 +241,7 @@ class Run:
         return Outcome(phase.name, "failed", str(asked.get("reason") or "stopped by an operator"))
 
     def _call(self, activity: str, value: JsonObject) -> Steps[Outcome]:
-        payload = {"target": to_wire(self.request.target), "value": value}
+        payload = {"target": to_wire(self.request.target), "value": value, "run": self.ctx.instance_id}
         try:
             return from_wire((yield self.ctx.call_activity(activity, input=payload, retry_policy=RETRY)), Outcome)
         except task.TaskFailedError as error:

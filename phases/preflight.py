@@ -7,8 +7,9 @@ store from inside the serving pod: no Job, no object, nothing left behind. There
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from phases.findings import PERMISSIONS, deployment_problems, plan_problems, store_problems
+from phases.findings import PERMISSIONS, deployment_problems, plan_problems, standing_problems, store_problems
 from shared import deployments, mover
+from shared.autoscaling import LARGEST
 from shared.condensing import condensed_store
 from shared.connection_budget import ConnectionBudget, Demand, plan_budget
 from shared.container_environment import read_database_address
@@ -18,6 +19,7 @@ from shared.model import (
     DatabaseAddress,
     DatabaseFacts,
     DeploymentFacts,
+    Mode,
     Problem,
     ServerFactsBrief,
     Severity,
@@ -51,9 +53,15 @@ class Findings:
 def plan(brief: Brief, ports: Ports) -> Survey:
     """Read the world and say what stands in the way."""
     found = Findings()
+    if brief.request.mode is Mode.PHASES:
+        return _survey_what_stands(brief, ports, found)
     target, options = brief.request.target, brief.request.options
     deployment = found.attempt("deployment", lambda: read_deployment(ports.cluster, target))
-    facts = found.attempt("deployment", lambda: _describe(ports.cluster, deployment, target)) if deployment else None
+    facts = (
+        found.attempt("deployment", lambda: _describe(ports.cluster, deployment, target, target.disk_claim))
+        if deployment
+        else None
+    )
     if deployment and facts:
         found.problems += deployment_problems(deployment, facts)
     storage = found.attempt("storage", lambda: _read_storage(ports.cluster, brief))
@@ -76,6 +84,28 @@ def plan(brief: Brief, ports: Ports) -> Survey:
     return replace(survey, problems=tuple(found.problems))
 
 
+def _survey_what_stands(brief: Brief, ports: Ports, found: Findings) -> Survey:
+    """For later phases on a migrated installation: it serves from the share, and no store is read."""
+    target, cluster = brief.request.target, ports.cluster
+    deployment = found.attempt("deployment", lambda: read_deployment(cluster, target))
+    facts = (
+        found.attempt("deployment", lambda: _describe(cluster, deployment, target, target.files_claim))
+        if deployment
+        else None
+    )
+    if deployment and facts:
+        found.problems += standing_problems(deployment, facts)
+    found.problems += _permission_problems(cluster)
+    server = found.attempt("server", ports.server.read)
+    address = (
+        found.attempt("database_url", lambda: _read_address(cluster, deployment, facts, target)) if facts else None
+    )
+    database = found.attempt("database", lambda: _read_database(ports, address)) if address else None
+    budget = _budget(database, brief, server) if database else None
+    problems = tuple(found.problems)
+    return Survey(problems, deployment=facts, address=address, database=database, server=server, budget=budget)
+
+
 def read_deployment(cluster: Cluster, target: Target) -> Manifest:
     """The Deployment to migrate; ConfigurationError when there is none."""
     found = cluster.read("Deployment", target.deployment)
@@ -87,13 +117,13 @@ def read_deployment(cluster: Cluster, target: Target) -> Manifest:
     return found
 
 
-def _describe(cluster: Cluster, deployment: Manifest, target: Target) -> DeploymentFacts:
+def _describe(cluster: Cluster, deployment: Manifest, target: Target, claim: str) -> DeploymentFacts:
     labels = deployment["spec"]["selector"].get("matchLabels") or {}
-    facts = deployments.describe(deployment, target.disk_claim, cluster.list("Pod", labels))
+    facts = deployments.describe(deployment, claim, cluster.list("Pod", labels))
     if facts is None:
         raise ConfigurationError(
-            f"no container of Deployment {target.deployment} mounts the claim {target.disk_claim!r}",
-            hint="Correct target.disk_claim: the claim that holds Open WebUI's data directory.",
+            f"no container of Deployment {target.deployment} mounts the claim {claim!r}",
+            hint="Correct target.disk_claim (after the migration target.files_claim): what holds the data directory.",
         )
     return facts
 
@@ -170,5 +200,10 @@ def _sized(survey: Survey, native: bool) -> Survey:
 def _budget(database: DatabaseFacts, brief: Brief, server: ServerFactsBrief | None) -> ConnectionBudget:
     limits = replace(database.limits, sku=server.sku, tier=server.tier) if server else database.limits
     options = brief.request.options
-    demand = Demand(replicas=options.replicas, mover_connections=options.workers, other_connections=database.sessions)
+    demand = Demand(
+        replicas=options.replicas,
+        autoscaler_maximum=LARGEST if options.autoscaling else None,
+        mover_connections=options.workers,
+        other_connections=database.sessions,
+    )
     return plan_budget(limits, demand)

@@ -13,10 +13,15 @@ from shared.wire import JsonObject
 
 
 class Mode(enum.StrEnum):
-    """What a run does: only read and report, or read and then migrate."""
+    """What a run does: only read and report, read and then migrate, or add later phases to what was migrated."""
 
     PLAN = "plan"
     MIGRATE = "migrate"
+    PHASES = "phases"
+
+
+LATER_PHASES = {"enable_autoscaling": "autoscaling"}
+"""Phases that a migration leaves out unless this option asks for them, and that can be run alone afterwards."""
 
 
 class RunState(enum.StrEnum):
@@ -26,6 +31,7 @@ class RunState(enum.StrEnum):
     PLANNED = "planned"
     REFUSED = "refused"  # the plan found a blocking problem: nothing was changed
     MIGRATED = "migrated"
+    APPLIED = "applied"  # later phases were added to an installation that had been migrated
     ROLLED_BACK = "rolled_back"
     HALTED = "halted"  # an operator decides; the healthy side serves
 
@@ -113,6 +119,8 @@ class Options:
     """Take over fields that another field manager owns, instead of stopping with the list of conflicts."""
     soak_seconds: int = 3600
     """How long after the migration the health guard may roll back by itself."""
+    autoscaling: bool = False
+    """Phase 6: add a HorizontalPodAutoscaler, from `replicas` up to what the connections allow, at most 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,14 @@ class MigrationRequest:
     target: Target
     mode: Mode = Mode.PLAN
     options: Options = Options()
+    phases: tuple[str, ...] = ()
+    """With mode `phases`: which of the later phases to run on what was migrated before."""
+
+    def wants(self, phase: str) -> bool:
+        """Whether this later phase was asked for."""
+        if self.mode is Mode.PHASES:
+            return phase in self.phases
+        return bool(getattr(self.options, LATER_PHASES[phase]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +297,10 @@ class Progress:
     answering_since: str = ""
     result: JsonObject = field(default_factory=dict)
     """What this phase adds to the run's report."""
+
+
+NOT_ASKED_FOR = Progress(finished=True, step="not asked for", result={"skipped": True})
+"""What a later phase answers that nobody wants."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from shared.errors import ConfigurationError
-from shared.model import MigrationRequest, Mode, Options, Target
+from shared.model import LATER_PHASES, MigrationRequest, Mode, Options, Target
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 KUBERNETES_NAMES = ("namespace", "deployment", "service", "disk_claim", "files_claim")
@@ -34,16 +34,17 @@ def parse_request(body: Any, defaults: Mapping[str, str]) -> MigrationRequest:
     """Return the request in `body`; InvalidRequest lists every problem."""
     if not isinstance(body, Mapping):
         raise InvalidRequest(["the body must be a JSON object"])
-    problems = [f"unknown field {key!r}" for key in body if key not in {"target", "mode", "options"}]
+    problems = [f"unknown field {key!r}" for key in body if key not in {"target", "mode", "options", "phases"}]
     target = _read(Target, body.get("target", {}), "target", problems, defaults)
     options = _read(Options, body.get("options", {}), "options", problems, {})
     mode = body.get("mode", Mode.PLAN.value)
     if mode not in list(Mode):
         problems.append(f"mode must be one of {', '.join(Mode)}, not {mode!r}")
-    problems += _target_problems(target) + _options_problems(options)
+    phases = body.get("phases", [])
+    problems += _target_problems(target) + _options_problems(options) + _phases_problems(mode, phases)
     if problems:
         raise InvalidRequest(problems)
-    return MigrationRequest(target=Target(**target), mode=Mode(mode), options=Options(**options))
+    return MigrationRequest(Target(**target), Mode(mode), Options(**options), tuple(phases))
 
 
 def _read(kind: type, given: Any, path: str, problems: list[str], defaults: Mapping[str, str]) -> dict[str, Any]:
@@ -76,6 +77,18 @@ def _target_problems(target: Mapping[str, Any]) -> list[str]:
         problems.append(f"target.key_vault must be the vault's URL, https://<name>.vault.azure.net, not {vault!r}")
     if target.get("disk_claim") is not None and target.get("disk_claim") == target.get("files_claim"):
         problems.append("target.files_claim must be another claim than target.disk_claim")
+    return problems
+
+
+def _phases_problems(mode: Any, phases: Any) -> list[str]:
+    known = ", ".join(LATER_PHASES)
+    if not isinstance(phases, list):
+        return [f"phases must be a list of {known}"]
+    problems = [f"phases: {name!r} is none of {known}" for name in phases if name not in LATER_PHASES]
+    if mode == Mode.PHASES and not phases:
+        problems.append(f"mode phases needs phases: a list of {known}")
+    if mode != Mode.PHASES and phases:
+        problems.append(f"phases goes with mode phases; with mode {mode} set options such as options.autoscaling")
     return problems
 
 

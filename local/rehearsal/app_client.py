@@ -7,7 +7,7 @@ import httpx
 
 from shared.errors import ConfigurationError
 
-ENDED = frozenset({"planned", "refused", "migrated", "rolled_back", "halted", "failed", "terminated"})
+ENDED = frozenset({"planned", "refused", "migrated", "applied", "rolled_back", "halted", "failed", "terminated"})
 
 
 class AppClient:

@@ -25,7 +25,7 @@ from local.sample import extract
 from shared.errors import ConfigurationError
 
 DONE, FAILED, BAD_USAGE, NEEDS_OPERATOR = 0, 1, 2, 3
-EXIT_CODES = {"migrated": DONE, "planned": DONE, "halted": NEEDS_OPERATOR}
+EXIT_CODES = {"migrated": DONE, "applied": DONE, "planned": DONE, "halted": NEEDS_OPERATOR}
 FAULT_KINDS = ("permanent", "transient", "bug", "kill")
 BUILD = Path(os.environ.get("SCALEOUT_BUILD_DIR") or ROOT / "build")
 HOME = Path(os.environ.get("SCALEOUT_REHEARSAL_DIR") or ROOT / ".rehearsal")
