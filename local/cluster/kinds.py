@@ -186,6 +186,11 @@ SUBJECT_REVIEWS = Resource(
 )
 POD_METRICS = Resource("metrics.k8s.io", "v1beta1", "pods", "PodMetrics", verbs=READ_ONLY)
 
+# What travels in bodies but is no resource of its own.
+DELETE_OPTIONS = _core("", "DeleteOptions")
+SCALE = Resource("autoscaling", "v1", "", "Scale")
+EVICTION = Resource("policy", "v1", "", "Eviction")
+
 STORED = (
     *(NAMESPACES, PODS, NODES, EVENTS, CONFIG_MAPS, SECRETS, SERVICES, ENDPOINTS, SERVICE_ACCOUNTS, VOLUMES, CLAIMS),
     *(DEPLOYMENTS, REPLICA_SETS, JOBS, AUTOSCALERS, DISRUPTION_BUDGETS),

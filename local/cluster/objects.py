@@ -4,7 +4,6 @@ Objects that came out of the store are shared and must not be changed: copy firs
 registry.
 """
 
-import copy
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +14,16 @@ FINISHED_PHASES = ("Succeeded", "Failed")
 
 
 def copy_of(obj: Object) -> Object:
-    return copy.deepcopy(obj)
+    """Copy plain JSON; several times faster than `copy.deepcopy`, which half of a write's time would go to."""
+    return {name: _copy(value) for name, value in obj.items()}
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy(child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_copy(child) for child in value]
+    return value
 
 
 def name_of(obj: Object) -> str:

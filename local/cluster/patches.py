@@ -88,6 +88,8 @@ def _merge_values(current: list[Any], values: Sequence[Any], _schema: Schema) ->
 def _merge_items(current: list[Object], items: Sequence[Object], schema: Schema) -> list[Object]:
     key, element = schema.patch_key, schema.element
     assert key is not None and element is not None
+    if not all(isinstance(item, dict) for item in (*current, *items)):
+        raise PatchFailed(f"a list that is merged by {key} must consist of maps")
     if any(item.get("$patch") == "replace" for item in items):
         return [_without_directives(item) for item in items if set(item) != {"$patch"}]
     for item in items:

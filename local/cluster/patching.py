@@ -19,6 +19,8 @@ _MEDIA_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY)
 
 def patched(document: Object, patch: Any, media_type: str, target: Target) -> Object:
     """Return the document after one of the three patches; nothing is stored."""
+    if media_type in (MERGE_PATCH, STRATEGIC_PATCH) and not isinstance(patch, dict):
+        raise bad_request(f"json: cannot unmarshal {type(patch).__name__} into a patch, which is an object")
     try:
         match media_type:
             case "application/json-patch+json":

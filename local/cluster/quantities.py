@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
-_FORMAT = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)(n|u|m|k|Ki|[MGTPE]i?)?")
+_FORMAT_IN_WORDS = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
+_FORMAT = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(n|u|m|k|Ki|[MGTPE]i?)?")
 _FACTORS: Mapping[str, Decimal] = {
     "n": Decimal("1e-9"),
     "u": Decimal("1e-6"),
@@ -20,7 +21,7 @@ def parse_quantity(text: str | float) -> Decimal:
     """Return the number that a quantity stands for; raises ValueError when it is none."""
     found = _FORMAT.fullmatch(str(text))
     if found is None:
-        raise ValueError(f"quantities must match the regular expression {_FORMAT.pattern!r}: {text!r}")
+        raise ValueError(f"quantities must match the regular expression '{_FORMAT_IN_WORDS}': {text!r}")
     return Decimal(found[1]) * _FACTORS.get(found[2] or "", Decimal(1))
 
 

@@ -16,7 +16,16 @@ from aiohttp import web
 
 from local.cluster import eviction, kubelet_proxy, listing, patching, reviews, scale, status_errors
 from local.cluster.access import Action, User, Users, refusal
-from local.cluster.kinds import ACCESS_REVIEWS, POD_METRICS, SUBJECT_REVIEWS, discovery_document
+from local.cluster.kinds import (
+    ACCESS_REVIEWS,
+    DELETE_OPTIONS,
+    EVICTION,
+    POD_METRICS,
+    SCALE,
+    SUBJECT_REVIEWS,
+    Resource,
+    discovery_document,
+)
 from local.cluster.kubelet_proxy import KubeletProxy
 from local.cluster.objects import Object, uid_of
 from local.cluster.registry import Registry
@@ -155,7 +164,7 @@ class RestApi:
         return _json(created, 201, warnings)
 
     async def _delete_many(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
-        deletion = options.deletion(await _body(request) or {})
+        deletion = options.deletion(await _read(request, DELETE_OPTIONS))
         return _json(listing.delete_objects(self._registry, target, options.picks(target), deletion))
 
     # ── objects ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,7 +189,7 @@ class RestApi:
         return _json(patched, 200, warnings)
 
     async def _delete(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
-        obj, is_gone = self._registry.delete(target.key, options.deletion(await _body(request) or {}))
+        obj, is_gone = self._registry.delete(target.key, options.deletion(await _read(request, DELETE_OPTIONS)))
         if is_gone and not target.resource.returns_deleted_object:
             return _json(status_errors.success(target.resource, target.name, uid_of(obj)))
         return _json(obj)
@@ -192,12 +201,11 @@ class RestApi:
 
     async def _set_scale(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
         media_type = request.content_type if request.method == "PATCH" else None
-        body = await _body(request)
+        body = await _body(request) if media_type else await _read(request, SCALE)
         return _json(scale.set_scale(self._registry, target, body, options, media_type=media_type))
 
     async def _evict(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
-        body = await _body(request)
-        deletion = options.deletion((body or {}).get("deleteOptions") or {})
+        deletion = options.deletion((await _read(request, EVICTION)).get("deleteOptions") or {})
         return _json(eviction.evict(self._registry, target.key, deletion), 201)
 
     async def _logs(self, request: web.Request, target: Target, _options: Options, _user: User) -> web.StreamResponse:
@@ -214,7 +222,7 @@ class RestApi:
     # ── what is not stored ───────────────────────────────────────────────────────────────────────────────────────
 
     async def _review(self, request: web.Request, target: Target, _options: Options, user: User) -> web.Response:
-        body = await _body(request)
+        body = await _read(request, target.resource)
         if target.resource is ACCESS_REVIEWS:
             return _json(reviews.review_access(user, body), 201)
         return _json(reviews.review_subject(user), 201)
@@ -248,6 +256,11 @@ async def _body(request: web.Request) -> Any:
         return yaml.safe_load(text) if "yaml" in request.content_type and text[0] != "{" else json.loads(text)
     except (ValueError, yaml.YAMLError) as error:
         raise bad_request(f"the object provided is unrecognized (must be of type {request.path}): {error}") from error
+
+
+async def _read(request: web.Request, kind: Resource) -> Object:
+    """Read a body of a known kind; an absent one is an empty object."""
+    return decode(await _body(request) or {}, kind).value
 
 
 def _json(body: Object, status: int = 200, warnings: list[str] | None = None) -> web.Response:

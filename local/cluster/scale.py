@@ -3,11 +3,13 @@
 from typing import Any
 
 from local.cluster import selectors
+from local.cluster.kinds import SCALE
 from local.cluster.objects import Object, copy_of, status_of
 from local.cluster.patching import patched
 from local.cluster.registry import Registry
 from local.cluster.request import Options, Target
-from local.cluster.status_errors import bad_request, modified_meanwhile
+from local.cluster.schema import decode
+from local.cluster.status_errors import modified_meanwhile
 
 _SHOWN_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
@@ -28,10 +30,8 @@ def scale_of(obj: Object) -> Object:
 def set_scale(registry: Registry, target: Target, body: Any, options: Options, *, media_type: str | None) -> Object:
     """Replace the Scale (no media type) or patch it; only `spec.replicas` has an effect."""
     current = registry.get(target.key)
-    scale = patched(scale_of(current), body, media_type, target) if media_type else body
+    scale = decode(patched(scale_of(current), body, media_type, target), SCALE).value if media_type else body
     replicas = scale.get("spec", {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request(f"Scale cannot be handled as a Scale: spec.replicas is {replicas!r}, not a number")
     expected = scale.get("metadata", {}).get("resourceVersion")
     if expected and expected != current["metadata"]["resourceVersion"]:
         raise modified_meanwhile(target.resource, target.name)

@@ -15,6 +15,7 @@ from typing import Any
 
 from local.cluster.kinds import Resource
 from local.cluster.objects import Object
+from local.cluster.quantities import parse_quantity
 from local.cluster.status_errors import bad_request
 
 SCHEMA_VERSION = "1.36.0"
@@ -174,8 +175,8 @@ def decode(value: Any, resource: Resource) -> Decoded:
 def _decode(value: Any, schema: Schema, path: str, resource: Resource, unknown: list[str]) -> Any:
     if schema.shape is Shape.ANYTHING:
         return value
-    if schema.is_quantity and isinstance(value, int | float):
-        value = str(value)
+    if schema.is_quantity:
+        value = _decode_quantity(value)
     if not isinstance(value, schema.types) or (isinstance(value, bool) and bool not in schema.types):
         raise _wrong_type(value, schema, path, resource)
     if schema.shape is Shape.STRUCT and isinstance(value, dict):
@@ -188,6 +189,17 @@ def _decode(value: Any, schema: Schema, path: str, resource: Resource, unknown: 
         items = [(index, item) for index, item in enumerate(value) if item is not None]
         return [_decode(item, element, f"{path}[{index}]", resource, unknown) for index, item in items]
     return value
+
+
+def _decode_quantity(value: Any) -> Any:
+    """Write numbers as text, as the API does, and refuse text that is no quantity."""
+    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        try:
+            parse_quantity(text)
+        except ValueError as error:
+            raise bad_request(str(error)) from error
+    return text
 
 
 def _decode_struct(value: Object, schema: Schema, path: str, resource: Resource, unknown: list[str]) -> Object:

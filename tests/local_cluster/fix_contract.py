@@ -26,7 +26,7 @@ KUBECONFIG = os.environ.get("SCALEOUT_CONTRACT_KUBECONFIG")
 LIMITED_KUBECONFIG = os.environ.get("SCALEOUT_CONTRACT_KUBECONFIG_LIMITED")
 IS_OURS = KUBECONFIG is None
 PATIENCE = 10.0 if IS_OURS else 120.0
-IMAGE = "busybox:1"
+IMAGE, OTHER_IMAGE = "busybox:1.36", "busybox:1.37"
 MERGE, JSON, STRATEGIC, APPLY = (
     f"application/{name}"
     for name in ("merge-patch+json", "json-patch+json", "strategic-merge-patch+json", "apply-patch+yaml")
@@ -178,9 +178,9 @@ def job(name: str, command: str = "true", **spec: Any) -> dict[str, Any]:
     }
 
 
-def with_image(tag: str) -> dict[str, Any]:
+def with_image(image: str = OTHER_IMAGE) -> dict[str, Any]:
     """A strategic patch that changes the pod template."""
-    return {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": f"busybox:{tag}"}]}}}}
+    return {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": image}]}}}}
 
 
 @contextmanager

@@ -153,3 +153,23 @@ class TestImmutability:
         cluster.core.create_namespaced_config_map(cluster.namespace, {**config_map(name), "immutable": True})
         with refused(422, "Invalid"):
             cluster.request("PATCH", cluster.path("configmaps", name), {"data": {"a": "2"}}, MERGE)
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix", "body"),
+    [
+        ("PUT", "/scale", {"spec": {"replicas": "three"}}),
+        ("PATCH", "/scale", {"spec": {"replicas": "three"}}),
+        ("PATCH", "", {"spec": {"replicas": [1]}}),
+        ("PATCH", "", {"metadata": {"labels": "x"}}),
+        ("DELETE", "", {"gracePeriodSeconds": "x"}),
+        ("DELETE", "", {"preconditions": []}),
+    ],
+)
+def test_a_body_of_the_wrong_shape_is_a_bad_request(
+    cluster: Cluster, name: str, method: str, suffix: str, body: dict[str, Any]
+) -> None:
+    cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(name, 0))
+    media_type = MERGE if method == "PATCH" else "application/json"
+    with refused(400, "BadRequest"):
+        cluster.request(method, cluster.path("deployments", name, "apps/v1") + suffix, body, media_type)

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fix_contract import Cluster, container, deployment, eventually, job, refused, some_name, with_image
+from fix_contract import (
+    IMAGE,
+    OTHER_IMAGE,
+    Cluster,
+    container,
+    deployment,
+    eventually,
+    job,
+    refused,
+    some_name,
+    with_image,
+)
 from kubernetes import client, config
 from kubernetes.stream import stream
 
@@ -89,7 +100,7 @@ class TestDeployment:
     def test_a_rolling_update_never_falls_below_what_it_may(self, running: Cluster, name: str) -> None:
         roll_out(running, deployment(name, 2, strategy=SURGE_ONLY))
         with Observed(lambda: deployed(running, name).status.available_replicas or 0) as available:
-            running.apps.patch_namespaced_deployment(name, running.namespace, with_image("2"))
+            running.apps.patch_namespaced_deployment(name, running.namespace, with_image())
             wait_for_rollout(running, name)
         assert min(available.values) >= 2
         assert deployed(running, name).metadata.annotations["deployment.kubernetes.io/revision"] == "2"
@@ -97,15 +108,15 @@ class TestDeployment:
     def test_recreate_stops_the_old_pod_before_the_new_one_starts(self, running: Cluster, name: str) -> None:
         roll_out(running, deployment(name, 1, strategy={"type": "Recreate"}))
         with Observed(lambda: len([p for p in pods(running, name) if p.status.phase == "Running"])) as alive:
-            running.apps.patch_namespaced_deployment(name, running.namespace, with_image("2"))
+            running.apps.patch_namespaced_deployment(name, running.namespace, with_image())
             wait_for_rollout(running, name)
         assert max(alive.values) == 1
         assert 0 in alive.values
 
     def test_going_back_to_an_old_template_reuses_its_replica_set(self, running: Cluster, name: str) -> None:
         roll_out(running, deployment(name, 1))
-        for tag in ("2", "1"):
-            running.apps.patch_namespaced_deployment(name, running.namespace, with_image(tag))
+        for image in (OTHER_IMAGE, IMAGE):
+            running.apps.patch_namespaced_deployment(name, running.namespace, with_image(image))
             wait_for_rollout(running, name)
         sets = running.apps.list_namespaced_replica_set(running.namespace, label_selector=f"app={name}").items
         revisions = {s.metadata.annotations["deployment.kubernetes.io/revision"]: s.spec.replicas for s in sets}

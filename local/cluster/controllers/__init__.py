@@ -16,7 +16,7 @@ from local.cluster.controllers.garbage_collection import GarbageCollector, Names
 from local.cluster.controllers.job import JobController
 from local.cluster.controllers.node_lifecycle import NodeLifecycleController
 from local.cluster.controllers.replica_set import ReplicaSetController
-from local.cluster.controllers.runtime import Controllers
+from local.cluster.controllers.runtime import Controller, Controllers
 from local.cluster.controllers.scheduler import Scheduler
 from local.cluster.controllers.service_accounts import ServiceAccountController
 from local.cluster.controllers.volume_binding import ClaimController, VolumeController
@@ -42,26 +42,28 @@ class Running:
         await self.controllers.stop()
 
 
+def event_driven(registry: Registry, timing: Timing) -> tuple[Controller, ...]:
+    """Return all controllers but the autoscaler, which looks at its pods by the clock."""
+    return (
+        ServiceAccountController(registry),
+        DeploymentController(registry),
+        ReplicaSetController(registry),
+        JobController(registry, timing.job_backoff),
+        ClaimController(registry),
+        VolumeController(registry),
+        Scheduler(registry),
+        AttachmentController(registry),
+        EndpointsController(registry),
+        DisruptionBudgetController(registry),
+        GarbageCollector(registry),
+        NamespaceController(registry),
+        NodeLifecycleController(registry),
+    )
+
+
 def start(registry: Registry, kubelets: KubeletProxy, timing: Timing) -> Running:
     """Start everything on the running event loop."""
-    controllers = Controllers(
-        registry,
-        [
-            ServiceAccountController(registry),
-            DeploymentController(registry),
-            ReplicaSetController(registry),
-            JobController(registry, timing.job_backoff),
-            ClaimController(registry),
-            VolumeController(registry),
-            Scheduler(registry),
-            AttachmentController(registry),
-            EndpointsController(registry),
-            DisruptionBudgetController(registry),
-            GarbageCollector(registry),
-            NamespaceController(registry),
-            NodeLifecycleController(registry),
-        ],
-    )
+    controllers = Controllers(registry, event_driven(registry, timing))
     controllers.start()
     autoscaler = Autoscaler(registry, kubelets, timing.autoscaler_sync)
     autoscaler.start()

@@ -1,5 +1,6 @@
 """Pods, and what makes, keeps and scales them."""
 
+import re
 from typing import Any
 
 from local.cluster import selectors
@@ -7,6 +8,8 @@ from local.cluster.objects import Object, labels_of
 from local.cluster.status_errors import Cause
 from local.cluster.validation import names
 from local.cluster.validation.rules import IMMUTABLE, Causes, ChangeRules, Rules
+
+_PERCENTAGE = re.compile(r"[0-9]+%")
 
 
 def _pod(obj: Object) -> Causes:
@@ -78,10 +81,24 @@ def _deployment(obj: Object) -> Causes:
     if strategy["type"] == "Recreate" and "rollingUpdate" in strategy:
         why = "may not be specified when strategy `type` is 'Recreate'"
         yield Cause.forbidden("spec.strategy.rollingUpdate", why)
-    rolling = strategy.get("rollingUpdate", {})
-    if strategy["type"] == "RollingUpdate" and {rolling["maxSurge"], rolling["maxUnavailable"]} <= {0, "0%"}:
+    if strategy["type"] == "RollingUpdate":
+        yield from _rolling_update(strategy["rollingUpdate"])
+
+
+def _rolling_update(rolling: Object) -> Causes:
+    for name in ("maxSurge", "maxUnavailable"):
+        yield from _count_or_percentage(rolling[name], f"spec.strategy.rollingUpdate.{name}")
+    if {rolling["maxSurge"], rolling["maxUnavailable"]} <= {0, "0%"}:
         why = "may not be 0 when `maxSurge` is 0"
         yield Cause.invalid("spec.strategy.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], why)
+
+
+def _count_or_percentage(value: Any, path: str) -> Causes:
+    if isinstance(value, str) and not _PERCENTAGE.fullmatch(value):
+        why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%')"
+        yield Cause.invalid(path, value, why)
+    if isinstance(value, int) and value < 0:
+        yield Cause.invalid(path, value, "must be greater than or equal to 0")
 
 
 def _same_selector(obj: Object, old: Object) -> Causes:
@@ -113,6 +130,9 @@ def _disruption_budget(obj: Object) -> Causes:
     spec = obj.get("spec", {})
     if "minAvailable" in spec and "maxUnavailable" in spec:
         yield Cause.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+    for name in ("minAvailable", "maxUnavailable"):
+        if name in spec:
+            yield from _count_or_percentage(spec[name], f"spec.{name}")
 
 
 def _autoscaler(obj: Object) -> Causes:
@@ -121,6 +141,21 @@ def _autoscaler(obj: Object) -> Causes:
         yield Cause.invalid("spec.minReplicas", spec["minReplicas"], "must be greater than or equal to 1")
     if spec["maxReplicas"] < spec["minReplicas"]:
         yield Cause.invalid("spec.maxReplicas", spec["maxReplicas"], "must be greater than or equal to `minReplicas`")
+    for index, metric in enumerate(spec["metrics"]):
+        yield from _metric(metric, f"spec.metrics[{index}]")
+
+
+def _metric(metric: Object, path: str) -> Causes:
+    if metric["type"] != "Resource":
+        return
+    target = metric.get("resource", {}).get("target", {})
+    wanted = {"Utilization": "averageUtilization", "AverageValue": "averageValue"}.get(target.get("type", ""))
+    if "resource" not in metric:
+        yield Cause.required(f"{path}.resource", "must populate information for the given metric source")
+    elif wanted is None or not target.get(wanted):
+        yield Cause.required(
+            f"{path}.resource.target.averageUtilization", "must set either a target raw value or utilization"
+        )
 
 
 RULES: Rules = {
