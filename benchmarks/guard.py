@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from kubernetes import config
 from api import guard as guard_api
 from local.postgres import Postgres
 from phases import health_guard
-from phases.guard_entity import GuardMemory
+from phases.guard_entity import GuardMemory, read_memory
 from phases.guard_memory import Memory, decide
 from phases.guard_steps import observe_deployment
 from phases.health_guard import ACT, GUARD_ENTITY, OBSERVE
@@ -77,8 +78,9 @@ def render(found: dict[str, Any]) -> str:
         lines.append(f"| one reading of the local parts, three replicas | {text} |")
     own = found["own_work_ms"]
     lines.append(f"| observe, judge and remember without an engine, 100 verdicts kept | {own:.1f} ms |")
-    lines.append(f"| one tick of {fleet['deployments']:,} Deployments on one core | {fleet['seconds']:.0f} s |")
-    lines.append(f"| so many a minute | {fleet['per_minute']:,.0f} |")
+    took = f"{fleet['core_seconds']:.0f} s of its time ({fleet['seconds']:.0f} s on a busy machine)"
+    lines.append(f"| one tick of {fleet['deployments']:,} Deployments on one core, engine included | {took} |")
+    lines.append(f"| Deployments a minute that this core can guard | {fleet['per_minute']:,.0f} |")
     return "\n".join(lines)
 
 
@@ -207,7 +209,7 @@ def measure_own_work(times: int) -> float:
         at += timedelta(minutes=1)
         began = time.perf_counter()
         reading = to_wire(observe_deployment(ports, guarded, at))
-        memory = from_wire(state, Memory)
+        memory = read_memory(state)
         _, _, memory = decide(memory, from_wire(reading, Reading), Policy(), at, acts=True)
         state = json.loads(json.dumps(to_wire(memory)))
         took.append((time.perf_counter() - began) * 1000)
@@ -215,26 +217,37 @@ def measure_own_work(times: int) -> float:
 
 
 def measure_fleet(deployments: int, ticks: int) -> dict[str, float]:
-    """Seconds that one tick of all takes, the last of `ticks`; engine and worker on one core."""
+    """What one tick of all takes, the last of `ticks`: seconds, and of these the seconds of the core's time.
+
+    Engine and worker share one core; on a machine that does other work too, the latter is the figure that counts.
+    """
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    with tempfile.TemporaryDirectory(prefix="guard-bench-") as folder, _engine(folder) as address:
+    policy = Policy(tick=timedelta(minutes=10))  # nothing is late here: what counts is how long it takes
+    target = Target("s", "g", "c", "https://v", "p")
+    fleet = [Guarded(replace(target, deployment=f"d{n}"), policy) for n in range(deployments)]
+    with tempfile.TemporaryDirectory(prefix="guard-bench-") as folder, _engine(folder) as (address, engine):
         hub = _worker(address)
         try:
-            policy = Policy(tick=timedelta(minutes=10))  # nothing is late here: what counts is how long it takes
-            fleet = [
-                Guarded(Target("s", "g", "c", "https://v", "p", deployment=f"d{n}"), policy) for n in range(deployments)
-            ]
-            took = [_tick_all(address, fleet, number) for number in range(1, ticks + 1)]
+            for number in range(1, ticks + 1):
+                began, busy = time.perf_counter(), _core_seconds(engine)
+                _tick_all(address, fleet, number)
+                seconds, core = time.perf_counter() - began, _core_seconds(engine) - busy
         finally:
             hub.stop()
-    seconds = took[-1]
-    return {"deployments": deployments, "seconds": seconds, "per_minute": 60 * deployments / seconds, "first": took[0]}
+    return {"deployments": deployments, "seconds": seconds, "core_seconds": core, "per_minute": 60 * deployments / core}
+
+
+def _core_seconds(engine: int) -> float:
+    """What this process and the engine's have had of the core so far."""
+    fields = Path(f"/proc/{engine}/stat").read_text().rpartition(")")[2].split()
+    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def _engine(folder: str) -> Iterator[str]:
+def _engine(folder: str) -> Iterator[tuple[str, int]]:
+    """Yield its address and process id."""
     with _process("local.functions", "engine", "--db", f"{folder}/engine.db") as ready:
-        yield ready["address"]
+        yield ready["address"], ready["pid"]
 
 
 def _worker(address: str) -> Any:
@@ -253,9 +266,8 @@ def _worker(address: str) -> Any:
     return hub
 
 
-def _tick_all(address: str, fleet: list[Guarded], number: int) -> float:
+def _tick_all(address: str, fleet: list[Guarded], number: int) -> None:
     """Start a tick of every Deployment as the timer does, and wait until each memory has counted it."""
-    began = time.perf_counter()
 
     async def start() -> None:
         durable = client.AsyncTaskHubGrpcClient(host_address=address, data_converter=FunctionsDataConverter())
@@ -266,7 +278,6 @@ def _tick_all(address: str, fleet: list[Guarded], number: int) -> float:
     durable = client.TaskHubGrpcClient(host_address=address, data_converter=FunctionsDataConverter())
     for each in fleet:
         durable.wait_for_orchestration_completion(health_guard.instance_of(each.key), timeout=600)
-    took = time.perf_counter() - began
     for each in (fleet[0], fleet[-1]):
         found = durable.get_entity(EntityInstanceId(GUARD_ENTITY, each.key), include_state=True)
         state = found.get_state() if found else None
@@ -274,7 +285,6 @@ def _tick_all(address: str, fleet: list[Guarded], number: int) -> float:
         if memory["ticks"] != number:
             raise RuntimeError(f"{each.key} has {memory['ticks']} ticks, not {number}")
     durable.close()
-    return took
 
 
 @contextmanager
@@ -286,7 +296,7 @@ def _process(*arguments: str) -> Iterator[dict[str, Any]]:
     try:
         if started.stdout is None:
             raise RuntimeError("no pipe")
-        yield json.loads(started.stdout.readline().removeprefix("ready "))
+        yield json.loads(started.stdout.readline().removeprefix("ready ")) | {"pid": started.pid}
     finally:
         started.terminate()
         started.wait(20)

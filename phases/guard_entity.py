@@ -15,9 +15,8 @@ from phases.guard_memory import Memory
 from shared.guard.policy import Policy
 from shared.guard.readings import Reading
 from shared.guard.verdicts import GuardState, Verdict, pause, resume
-from shared.wire import from_wire, to_wire
-
-log = logging.getLogger(__name__)
+from shared.telemetry import Event, announce, measure
+from shared.wire import from_store, from_wire, to_wire
 
 
 class GuardMemory(DurableEntity):
@@ -61,12 +60,20 @@ class GuardMemory(DurableEntity):
 
 def read_memory(state: Any) -> Memory:
     """The entity's state as a value; a new memory where there is none."""
-    return from_wire(state, Memory) if state else Memory()
+    return from_store(state, Memory) if state else Memory()
 
 
 def _tell(key: str, verdict: Verdict, memory: Memory) -> None:
     """One event for each verdict, in the log and in Application Insights, with the figures that it rests on."""
-    figures = {name: value for name, value in memory.reading.items() if isinstance(value, int | float | str)}
-    event = {"microsoft.custom_event.name": "guard_verdict", "deployment": key, "acts": memory.acts, **figures}
-    event |= {"action": str(verdict.action), "rule": verdict.rule, "conclusive": verdict.conclusive}
-    log.info("guard of %s: %s (%s): %s", key, verdict.action, verdict.rule, verdict.reason, extra=event)
+    reading, reason = memory.reading, verdict.reason
+    figures = {name: value for name, value in reading.items() if isinstance(value, int | float | str)}
+    figures |= {"deployment": key, "acts": memory.acts, "conclusive": verdict.conclusive, "reason": reason}
+    figures |= {"action": str(verdict.action), "rule": verdict.rule}
+    announce(Event.GUARD_VERDICT, f"guard of {key}: {verdict.action} ({verdict.rule}): {reason}", figures)
+    used, limit = reading.get("connections_used"), reading.get("connections_for_users")
+    measure("scaleout.connections_used", used, deployment=key)
+    measure("scaleout.connections_limit", limit, deployment=key)
+    measure("scaleout.replicas_ready", reading.get("ready"), deployment=key)
+    if verdict.rule == "relieve_connections":
+        beyond = {"deployment": key, "source": "guard", "used": used, "limit": limit, "reason": reason}
+        announce(Event.BUDGET_EXCEEDED, f"guard of {key}: {reason}", beyond, level=logging.WARNING)

@@ -33,6 +33,17 @@ def from_wire[T](payload: Json, kind: type[T]) -> T:
     return value
 
 
+def from_store[T](payload: Json, kind: type[T]) -> T:
+    """Return what this app itself stored; fields that another version of it wrote are left out.
+
+    Without the search for unknown fields, which takes ten times as long as the conversion.
+    """
+    try:
+        return msgspec.convert(payload, kind)
+    except msgspec.ValidationError as error:
+        raise WireError(f"{kind.__name__}: {error}") from error
+
+
 def _lost_paths(given: Json, kept: Json, path: str) -> list[str]:
     """Paths of object keys in `given` that `kept` no longer has."""
     if isinstance(given, Mapping) and isinstance(kept, Mapping):

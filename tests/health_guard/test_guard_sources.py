@@ -168,7 +168,8 @@ def deploy(machine: Node, name: str, *, replicas: int = 2, **variables: str) -> 
     template = {"metadata": {"labels": labels}, "spec": spec}
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     body = {"metadata": {"name": name}, "spec": {
-        "replicas": replicas, "selector": {"matchLabels": labels}, "template": template, "strategy": strategy}}  # fmt: skip
+        "replicas": replicas, "selector": {"matchLabels": labels}, "template": template, "strategy": strategy,
+    }}  # fmt: skip
     machine.apps.create_namespaced_deployment(NAMESPACE, body)
 
 
