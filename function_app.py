@@ -17,6 +17,7 @@ from phases.execution import as_activity
 from phases.guard_entity import GuardMemory
 from phases.health_guard import ACT, GUARD_ENTITY, OBSERVE, guard
 from phases.migration import RUN_ENTITY, migrate, roll_back
+from shared.adapters import azure_monitor
 from shared.adapters.composition import connector
 from shared.adapters.guard import GuardConnector
 from shared.guard.ports import GuardPorts
@@ -25,6 +26,7 @@ from shared.settings import read_settings
 
 settings = read_settings(os.environ)
 guarded = read_guarded(settings.guard_targets, settings.target_defaults())
+azure_monitor.configure(settings)
 logging.getLogger("azure").setLevel(logging.WARNING)
 app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 

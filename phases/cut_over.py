@@ -20,6 +20,7 @@ from shared.errors import NeedsOperator, PermanentError, VerificationFailed
 from shared.model import Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
+from shared.telemetry import Event, announce
 
 __all__ = ["Plan", "apply", "plan", "undo"]
 
@@ -65,6 +66,7 @@ def _stop(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     patch = prepare(plan, live, indexes.result, ports)
     ports.cluster.apply(record(plan, live, patch), force=True)
     stopped = ports.cluster.patch("Deployment", plan.deployment, _stopped(ports.clock.now()))
+    announce(Event.CUT_OVER, f"{plan.deployment}: stopped", {"mark": "stop"})
     return _critical(Progress(finished=False, step="stopping Open WebUI", check_again_in_seconds=0.2), stopped)
 
 
@@ -76,6 +78,7 @@ def _switch(plan: Plan, live: Manifest, ports: Ports) -> Progress:
         raise PermanentError("the record of the old Deployment is gone", hint="Was its Secret deleted by hand?")
     patch["metadata"] = {"annotations": {SWITCHED_AT: ports.clock.now().isoformat()}}
     ports.cluster.patch("Deployment", plan.deployment, patch)
+    announce(Event.CUT_OVER, f"{plan.deployment}: switched", {"mark": "switch"})
     return _critical(Progress(finished=False, step="starting on the new stores", check_again_in_seconds=0.3), live)
 
 
@@ -93,6 +96,7 @@ def _await_first_answer(plan: Plan, live: Manifest, ports: Ports) -> Progress:
         return _critical(waiting, live)
     answered = {"metadata": {"annotations": {ANSWERED_AT: now.isoformat()}}}
     ports.cluster.patch("Deployment", plan.deployment, answered)
+    announce(Event.CUT_OVER, f"{plan.deployment}: first answer", {"mark": "first_answer"})
     finished = mover.advance(ports.cluster, plan.finish, "").result
     results = finished | {"verification": condensed(finished.get("verification") or {})}
     done = Progress(finished=True, step="answering from the new stores", result=results)

@@ -1,7 +1,8 @@
 """One step at the activity boundary: the only place that sorts exceptions and crosses the wire.
 
-A payload is `{"target": …, "value": …}`: which Open WebUI, and the brief or plan that the step works from. Only
-TransientError escapes, so only it is retried by Durable; everything else comes back as an `Outcome`.
+A payload is `{"target": …, "value": …, "run": …}`: which Open WebUI, the brief or plan that the step works from, and
+the Durable instance that asks, which everything that is told of the step names. Only TransientError escapes, so only it
+is retried by Durable; everything else comes back as an `Outcome`.
 """
 
 import logging
@@ -11,6 +12,8 @@ from typing import Any, get_type_hints
 from shared.errors import MigrationError, NeedsOperator, TransientError
 from shared.model import Outcome, Target
 from shared.ports import Ports
+from shared.telemetry import activity as told_activity
+from shared.telemetry import conclude
 from shared.wire import JsonObject, from_wire, to_wire
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,22 @@ def as_activity(name: str, step: Step, connect: Connect) -> Callable[[JsonObject
 
 
 def execute(name: str, step: Step, kind: type, payload: JsonObject, connect: Connect) -> Outcome:
-    """Run one step once."""
+    """Run one step once, inside a span."""
+    with told_activity(name, run=str(payload.get("run", "")), phase=phase_of(name)) as span:
+        try:
+            outcome = _attempt(name, step, kind, payload, connect)
+        except TransientError as error:
+            conclude(span, "retry", reason=error.message)
+            raise
+        conclude(span, outcome.state, step=str((outcome.result or {}).get("step") or ""), reason=outcome.message)
+        return outcome
+
+
+def phase_of(activity: str) -> str:
+    return activity.removeprefix("plan_").removeprefix("undo_")
+
+
+def _attempt(name: str, step: Step, kind: type, payload: JsonObject, connect: Connect) -> Outcome:
     try:
         ports = connect(from_wire(payload["target"], Target))
         result = step(from_wire(payload["value"], kind), ports)

@@ -124,8 +124,14 @@ class Run:
         for phase in self.phases:
             if not phase.applies:
                 continue
+            if not phase.reversible and self.plans[phase.name].get("left_out"):
+                self._leave_out(phase, "not asked for")
+                continue
             if refusal := (yield from self._gate(phase)):
-                return refusal
+                if phase.reversible or self._stop.is_complete:
+                    return refusal
+                self._leave_out(phase, refusal.message)
+                continue
             self.started.append(phase.name)  # before the first apply: a half-applied phase is undone too
             self.timeline.begin(phase.name, self._now())
             self.chronicle.phase_started(phase.name)
@@ -170,6 +176,11 @@ class Run:
         self._record(report)
         self.chronicle.ended(state, report, (self._now() - self.timeline.started_at).total_seconds())
         return report
+
+    def _leave_out(self, phase: Phase, why: str) -> None:
+        """A phase without a way back that nobody wants or approves is no failure: what was done before it stands."""
+        self.results[phase.name] = {"skipped": True, "because": why}
+        self.timeline.set(phase.name, PhaseState.DONE)
 
     def _end(self, phase: str, failure: Outcome | None) -> None:
         """One phase is over."""
@@ -221,9 +232,13 @@ class Run:
         if not plan.get("awaits"):
             return None
         self._show(phase.name, Progress(finished=False, step=f"waiting for {plan['awaits']}"))
-        approval = self.ctx.wait_for_external_event(plan["awaits"])
         deadline = self.ctx.create_timer(timedelta(seconds=plan["deadline_seconds"]))
-        yield task.when_any([approval, deadline, self._stop])
+        named = str(plan.get("approval_names") or "")
+        while True:
+            approval = self.ctx.wait_for_external_event(plan["awaits"])
+            yield task.when_any([approval, deadline, self._stop])
+            if not approval.is_complete or _names(approval.get_result() or {}, named):
+                break
         if not deadline.is_complete:
             deadline.cancel()
         if self._stop.is_complete:
@@ -269,6 +284,11 @@ class Run:
         record = {"run": self.name, "request": to_wire(self.request), "plans": self.plans, "results": self.results}
         record |= {"started": self.started, "report": report}
         self.ctx.signal_entity(EntityInstanceId(RUN_ENTITY, self.ctx.instance_id), "record", record)
+
+
+def _names(answer: JsonObject, wanted: str) -> bool:
+    """Whether this answer decides: a refusal always does, an approval when it names what it must."""
+    return not wanted or not answer.get("approved") or answer.get("disk") == wanted
 
 
 def _undoing(progress: Progress) -> Progress:

@@ -72,14 +72,19 @@ class Timeline:
         return self.downtime_seconds + running
 
     def _eta(self, progress: Progress, now: datetime) -> float | None:
-        """Seconds left at the rate since this step was first seen; None while it cannot be told."""
+        """Seconds left; None while it cannot be told."""
+        rate = self.rate(progress, now)
+        return round((progress.total - progress.done) / rate, 1) if rate else None
+
+    def rate(self, progress: Progress, now: datetime) -> float | None:
+        """What is done in a second since this step was first seen; None while it cannot be told."""
         if not progress.total or progress.finished:
             return None
         if self._first is None or self._first[0] != progress.step or self._first[1] > progress.done:
             self._first = (progress.step, progress.done, now)
         _, first, since = self._first
         elapsed, moved = (now - since).total_seconds(), progress.done - first
-        return round((progress.total - progress.done) * elapsed / moved, 1) if moved > 0 and elapsed > 0 else None
+        return moved / elapsed if moved > 0 and elapsed > 0 else None
 
 
 def _elapsed(timed: Timed, now: datetime) -> float:

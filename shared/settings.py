@@ -37,6 +37,9 @@ class Settings:
     guard_targets: str = field(default="", metadata={"env": "SCALEOUT_GUARD_TARGETS"})
     """JSON list of the Deployments to guard and their policies (`docs/guard.md`); empty: the app's own target."""
 
+    telemetry: str = field(default="", metadata={"env": "APPLICATIONINSIGHTS_CONNECTION_STRING"})
+    """Where events, traces and metrics go, with the identity as the login; empty: nowhere."""
+
     def target_defaults(self) -> dict[str, str]:
         """The target's fields that this installation already knows."""
         names = (

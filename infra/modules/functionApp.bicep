@@ -120,6 +120,8 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     AzureWebJobsStorage__tableServiceUri: account.properties.primaryEndpoints.table
     APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+    // The worker gives every invocation the host's trace context, and the app sends its own telemetry.
+    PYTHON_ENABLE_OPENTELEMETRY: 'true'
     AzureFunctionsJobHost__extensions__durableTask__hubName: hub
     // The app: shared/settings.py says what each is for.
     AZURE_CLIENT_ID: identityClientId

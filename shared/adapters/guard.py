@@ -26,8 +26,7 @@ from shared.guarded import Guarded
 from shared.model import DatabaseAddress, Target
 from shared.ports import Manifest
 from shared.settings import Settings
-
-log = logging.getLogger(__name__)
+from shared.telemetry import Event, announce
 
 KEPT = timedelta(minutes=30)
 DEFAULT_PORT = 8080
@@ -110,8 +109,10 @@ class WorkloadActuator:
 
     def call_operator(self, message: str) -> None:
         """An error in the log and an event in Application Insights: alert rules listen for both."""
-        event = {"microsoft.custom_event.name": "guard_calls_operator", "deployment": self._target.key}
-        log.error("guard calls the operator of %s: %s", self._target.key, message, extra=event)
+        key = self._target.key
+        sentence = f"guard calls the operator of {key}: {message}"
+        about = {"deployment": key, "source": "guard", "reason": message}
+        announce(Event.OPERATOR_NEEDED, sentence, about, level=logging.ERROR)
 
 
 def sessions_of(guarded: Guarded, clients: Clients, options: dict[str, str]) -> PostgresSessions:
