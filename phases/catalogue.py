@@ -14,6 +14,7 @@ from phases import (
     enable_pgvector,
     preflight,
     provision_storage,
+    retire_source,
     scale_out,
     validate,
 )
@@ -59,4 +60,5 @@ PHASES = (
     Phase("4", "scale_out", scale_out),
     Phase("5", "validate", validate),
     Phase("6", "enable_autoscaling", enable_autoscaling),
+    Phase("10", "retire_source", retire_source, reversible=False),
 )

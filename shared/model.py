@@ -20,7 +20,7 @@ class Mode(enum.StrEnum):
     PHASES = "phases"
 
 
-LATER_PHASES = {"enable_autoscaling": "autoscaling"}
+LATER_PHASES = {"enable_autoscaling": "autoscaling", "retire_source": "retire_source"}
 """Phases that a migration leaves out unless this option asks for them, and that can be run alone afterwards."""
 
 

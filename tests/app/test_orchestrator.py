@@ -35,6 +35,8 @@ class Plan:
     awaits: str = ""
     deadline_seconds: int = 0
     problems: tuple[dict, ...] = ()
+    left_out: bool = False
+    approval_names: str = ""
 
 
 class World:
@@ -292,6 +294,41 @@ def test_the_deadline_of_the_gate_undoes(run):
     report = run()
     assert report["state"] == "rolled_back"
     assert "deadline" in report["failure"]["message"]
+
+
+def test_an_irreversible_phase_that_nobody_asked_for_is_left_out(run):
+    run.world.plans["last"] = Plan("last", left_out=True)
+    assert run(all=True)["state"] == "migrated"
+    assert "last" not in run.world.calls
+
+
+def test_an_irreversible_phase_waits_for_an_approval_that_names_the_thing(run):
+    run.world.plans["last"] = Plan("last", "approval", 30, approval_names="pvc-1")
+
+    def approve(hub, instance):
+        for answer in ({}, {"disk": "pvc-2"}):
+            status_until(hub, instance, "waiting for approval")
+            hub.raise_orchestration_event(instance, "approval", data={"approved": True} | answer)
+            time.sleep(0.3)
+            assert "last" not in run.world.calls
+        hub.raise_orchestration_event(instance, "approval", data={"approved": True, "disk": "pvc-1"})
+
+    assert run(all=True, meanwhile=approve)["state"] == "migrated"
+    assert run.world.words == ["first", "second", "last"]
+
+
+@pytest.mark.parametrize("answer", [None, {"approved": False}])
+def test_an_irreversible_phase_that_nobody_approves_leaves_the_rest_as_it_is(run, answer):
+    run.world.plans["last"] = Plan("last", "approval", 30 if answer else 1, approval_names="pvc-1")
+
+    def refuse(hub, instance):
+        status_until(hub, instance, "waiting for approval")
+        if answer:
+            hub.raise_orchestration_event(instance, "approval", data=answer)
+
+    report = run(all=True, meanwhile=refuse)
+    assert (report["state"], run.world.words) == ("migrated", ["first", "second"])
+    assert report["results"]["last"]["skipped"]
 
 
 def test_an_abort_undoes_what_was_started(run):

@@ -1,0 +1,133 @@
+"""Phase 10: the old disk goes. Opt-in, last, after an approval that names it; there is no way back from it.
+
+Asked for with the migration (`options.retire_source`) or alone, days later (mode `phases`). Only when nothing mounts
+the disk and Open WebUI serves from the share, the claim is deleted, and the disk with it where its volume was made to
+be deleted with its claim; a volume that the user himself set to Retain is left to him. Each call looks at what is left,
+so a rerun goes on. When nobody approves in time, or somebody refuses, everything stays.
+"""
+
+from dataclasses import dataclass
+
+from shared import deployments
+from shared.errors import ConfigurationError, UnsupportedDeployment
+from shared.model import NOT_ASKED_FOR, Brief, Change, Problem, Progress, Severity
+from shared.ports import Cluster, Manifest, Ports
+
+NAME = "retire_source"
+POLICY = {"policy": ("f:spec", "f:persistentVolumeReclaimPolicy")}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    deployment: str = ""
+    claim: str = ""
+    volume: str = ""
+    disk: str = ""
+    """Azure's id of the disk; empty when the volume has none."""
+    files_claim: str = ""
+    deletes_disk: bool = False
+    left_out: bool = True
+    """Nobody asked for it. A phase without a way back that is left out does not stand in the way of others'."""
+    awaits: str = ""
+    approval_names: str = ""
+    """What the approval must say under `disk`."""
+    deadline_seconds: int = 0
+    changes: tuple[Change, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def plan(brief: Brief, ports: Ports) -> Plan:
+    if not brief.request.wants(NAME):
+        return Plan()
+    target = brief.request.target
+    claim = ports.cluster.read("PersistentVolumeClaim", target.disk_claim)
+    name = str((claim or {}).get("spec", {}).get("volumeName") or "")
+    volume = ports.cluster.read("PersistentVolume", name) if name else None
+    if volume is None:
+        raise UnsupportedDeployment(
+            f"claim {target.disk_claim} is gone or bound to nothing: there is no disk to retire"
+        )
+    disk = str((volume["spec"].get("csi") or {}).get("volumeHandle") or "")
+    deletes = deletes_disk(volume)
+    return Plan(
+        deployment=target.deployment,
+        claim=target.disk_claim,
+        volume=name,
+        disk=disk,
+        files_claim=target.files_claim,
+        deletes_disk=deletes,
+        left_out=False,
+        awaits="approval",
+        approval_names=name,
+        deadline_seconds=brief.request.options.retire_deadline_seconds,
+        changes=tuple(_changes(target.disk_claim, name, disk, deletes)),
+        problems=(_no_way_back(name),),
+    )
+
+
+def deletes_disk(volume: Manifest) -> bool:
+    """Whether the disk was made to go with its claim: its policy is Delete, or was until a migration said Retain."""
+    if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
+        return True
+    return deployments.field_owners(volume, POLICY).get("policy") == "scaleout"
+
+
+def apply(plan: Plan, ports: Ports) -> Progress:
+    if plan.left_out:
+        return NOT_ASKED_FOR
+    cluster = ports.cluster
+    claim, volume = cluster.read("PersistentVolumeClaim", plan.claim), cluster.read("PersistentVolume", plan.volume)
+    if claim is not None and not claim["metadata"].get("deletionTimestamp"):
+        _require_unused(plan, claim, cluster)
+        if plan.deletes_disk:
+            cluster.patch("PersistentVolume", plan.volume, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
+        cluster.delete("PersistentVolumeClaim", plan.claim)
+    elif claim is None and (volume is None or not plan.deletes_disk):
+        result = {"claim": plan.claim, "volume": plan.volume, "disk": plan.disk, "disk_deleted": volume is None}
+        return Progress(
+            finished=True, step="the old disk is retired" if volume is None else "claim deleted", result=result
+        )
+    left = plan.claim if claim is not None else plan.volume
+    return Progress(finished=False, step=f"waiting for {left} to go", check_again_in_seconds=1.0)
+
+
+def _require_unused(plan: Plan, claim: Manifest, cluster: Cluster) -> None:
+    """Open WebUI serves from the share, and nobody mounts the disk; ConfigurationError lists what stands against it."""
+    problems = []
+    live = cluster.read("Deployment", plan.deployment)
+    if live is None or deployments.volume_of_claim(live, plan.files_claim) is None:
+        problems.append(f"Deployment {plan.deployment} does not use {plan.files_claim}")
+    elif not int((live.get("status") or {}).get("availableReplicas") or 0):
+        problems.append(f"Deployment {plan.deployment} has no available replica")
+    if claim["spec"].get("volumeName") != plan.volume:
+        problems.append(f"claim {plan.claim} is bound to another volume than the approved {plan.volume}")
+    users = [pod["metadata"]["name"] for pod in cluster.list("Pod") if _uses(pod, plan.claim)]
+    users += [
+        one["metadata"]["name"] for one in cluster.list("Deployment") if _uses(one["spec"]["template"], plan.claim)
+    ]
+    if users:
+        problems.append(f"{plan.claim} is still mounted by {', '.join(sorted(users))}")
+    if problems:
+        raise ConfigurationError(f"the disk was not deleted: {'; '.join(problems)}", hint="Put it right and ask again.")
+
+
+def _uses(pod: Manifest, claim: str) -> bool:
+    if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+        return False
+    volumes = pod["spec"].get("volumes") or []
+    return any((volume.get("persistentVolumeClaim") or {}).get("claimName") == claim for volume in volumes)
+
+
+def _changes(claim: str, volume: str, disk: str, deletes: bool) -> list[Change]:
+    changes = [Change("delete", "PersistentVolumeClaim", claim, "irreversible")]
+    if deletes:
+        changes.append(Change("delete", "PersistentVolume", volume, f"with its disk {disk}".strip()))
+    else:
+        changes.append(Change("keep", "PersistentVolume", volume, "its reclaim policy was Retain before the migration"))
+    return changes
+
+
+def _no_way_back(volume: str) -> Problem:
+    message = f"after this phase a rollback is no longer possible; the approval must name the disk: {volume}"
+    hint = f'POST …/approve with {{"disk": "{volume}"}}, after the soak.'
+    return Problem("irreversible", Severity.WARNING, message, hint)
