@@ -16,11 +16,11 @@ setup: ## Python 3.13, the pinned packages and PostgreSQL; seconds when nothing 
 rehearse: setup ## the whole migration on this machine, without Azure; ARGS="--replicas 3 …" (see: python -m local rehearse --help)
 	@$(PY) -m local rehearse $(ARGS)
 
-rehearse-full: setup ## the rehearsal on a store of 20,000 chunks with the defects that do not stop a migration, every row read back
+rehearse-full: setup ## all phases, on a store of 20,000 chunks with the defects that do not stop a migration, every row read back
 	@$(PY) -m local.sample generate .rehearsal/large --chunks 20000 --files 60 --collections 5 \
 	  --defect nul-text --defect deleted --defect throw-away --defect empty-collection
 	@$(PY) -m local rehearse --data .rehearsal/large/data --app-sql .rehearsal/large/openwebui-app.sql \
-	  --option full_verification=true $(ARGS)
+	  --full --option full_verification=true $(ARGS)
 
 serve: setup ## the app on port 7071 with everything that it talks to
 	@$(PY) -m local serve $(ARGS)

@@ -10,7 +10,7 @@ import azure.functions as func
 from durabletask.entities import DurableEntity
 
 from api import guard as guard_api
-from api import migrations, pages
+from api import handbooks, migrations, pages
 from api.guard_runs import RunsOfDeployment
 from phases.catalogue import PHASES
 from phases.execution import as_activity
@@ -64,6 +64,12 @@ async def list_migrations(req: func.HttpRequest, client: df.DurableFunctionsClie
 @app.durable_client_input(client_name="client")
 async def read_migration(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     return await migrations.read(req, client)
+
+
+@app.route(route="migrations/{id}/handbook", methods=["GET"])
+@app.durable_client_input(client_name="client")
+async def read_handbook(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    return await handbooks.read(req, client)
 
 
 def steer(action: str) -> Callable[..., Awaitable[func.HttpResponse]]:

@@ -35,6 +35,13 @@ STATUS = {
 
 PAUSE_MINUTES = {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_PAUSE_MINUTES}
 
+FORMAT = {
+    "name": "format",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "enum": ["html", "markdown"], "default": "html"},
+}
+
 WHAT = {
     "approve": "Let a run that waits for approval stop Open WebUI and switch.",
     "pause": "Hold at the next safe point; never while Open WebUI is down.",
@@ -60,6 +67,18 @@ def document() -> dict[str, Any]:
         "/api/migrations/{id}": {
             "parameters": [run],
             "get": _operation("One run: status, plan and report.", {"200": "the run", "404": "no such run"}),
+        },
+        "/api/migrations/{id}/handbook": {
+            "parameters": [run, FORMAT],
+            "get": _operation(
+                "This installation's handbook, HTML or Markdown.",
+                {
+                    "200": "the handbook",
+                    "400": "no such format",
+                    "404": "no such run, or it wrote none",
+                    "409": "not ended",
+                },
+            ),
         },
         **_guard_paths(),
         "/api/monitor": {"get": _free("A page that shows the runs.", "HTML")},

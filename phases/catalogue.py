@@ -17,6 +17,7 @@ from phases import (
     retire_source,
     scale_out,
     validate,
+    write_handbook,
 )
 
 
@@ -60,5 +61,6 @@ PHASES = (
     Phase("4", "scale_out", scale_out),
     Phase("5", "validate", validate),
     Phase("6", "enable_autoscaling", enable_autoscaling),
+    Phase("9", "write_handbook", write_handbook),
     Phase("10", "retire_source", retire_source, reversible=False),
 )

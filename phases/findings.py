@@ -27,6 +27,7 @@ PERMISSIONS = (
     *(Permission(verb, "poddisruptionbudgets", "policy") for verb in ("get", "create", "patch", "delete")),
     *(Permission(verb, "horizontalpodautoscalers", "autoscaling") for verb in ("get", "list", "create", "patch")),
     Permission("delete", "horizontalpodautoscalers", "autoscaling"),
+    Permission("list", "pods", "metrics.k8s.io"),
     *(Permission(verb, "pods") for verb in ("get", "list")),
     Permission("get", "persistentvolumes", namespaced=False),
     Permission("patch", "persistentvolumes", namespaced=False),

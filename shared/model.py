@@ -20,7 +20,11 @@ class Mode(enum.StrEnum):
     PHASES = "phases"
 
 
-LATER_PHASES = {"enable_autoscaling": "autoscaling", "retire_source": "retire_source"}
+LATER_PHASES = {
+    "enable_autoscaling": "autoscaling",
+    "write_handbook": "handbook",
+    "retire_source": "retire_source",
+}
 """Phases that a migration leaves out unless this option asks for them, and that can be run alone afterwards."""
 
 
@@ -121,6 +125,8 @@ class Options:
     """How long after the migration the health guard may roll back by itself."""
     autoscaling: bool = False
     """Phase 6: add a HorizontalPodAutoscaler, from `replicas` up to what the connections allow, at most 20."""
+    handbook: bool = False
+    """Phase 9: read this installation's limits and sizes for `GET /api/migrations/{id}/handbook`."""
 
 
 @dataclass(frozen=True, slots=True)

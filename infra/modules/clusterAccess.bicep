@@ -60,6 +60,7 @@ resource namespaceRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if
           'Microsoft.ContainerService/managedClusters/configmaps/write'
           'Microsoft.ContainerService/managedClusters/configmaps/delete'
           'Microsoft.ContainerService/managedClusters/events/read'
+          'Microsoft.ContainerService/managedClusters/metrics.k8s.io/pods/read'
           'Microsoft.ContainerService/managedClusters/persistentvolumeclaims/read'
           'Microsoft.ContainerService/managedClusters/persistentvolumeclaims/write'
           'Microsoft.ContainerService/managedClusters/persistentvolumeclaims/delete'

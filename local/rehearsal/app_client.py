@@ -36,6 +36,13 @@ class AppClient:
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
+    def handbook(self, run: str, format_: str) -> str:
+        """The handbook of an ended run; ConfigurationError says why there is none."""
+        answer = self._http.get(f"/api/migrations/{run}/handbook", params={"format": format_})
+        if answer.status_code != httpx.codes.OK:
+            raise ConfigurationError(f"no handbook of run {run}: {answer.text}")
+        return answer.text
+
     def act(self, run: str, action: str) -> dict[str, Any]:
         answer = self._http.post(f"/api/migrations/{run}/{action}")
         found: dict[str, Any] = answer.raise_for_status().json()

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from local.rehearsal import fingerprint, guard_trial
+from local.rehearsal import fingerprint, guard_trial, later_phases
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
 from local.rehearsal.picture import draw
@@ -45,11 +45,19 @@ class Wishes:
     json_file: Path | None = None
     picture: Path | None = None
     keep: bool = False
+    full: bool = False
+    """Also the later phases: autoscaling, monitoring, handbook."""
     guard: bool = False
     """Put the health guard on trial after the migration."""
     port: int = 0
     target: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """Of `POST /api/migrations`."""
+        later = later_phases.OPTIONS if self.full else {}
+        mode = "plan" if self.plan_only else "migrate"
+        return {"mode": mode, "target": self.target, "options": {"replicas": self.replicas} | later | self.options}
 
 
 def parse_fault(text: str) -> dict[str, Any]:
@@ -131,16 +139,13 @@ def _run(world: World, wishes: Wishes, console: Console) -> dict[str, Any]:
     app = AppClient(world.url, world.key)
     prober = Prober(world.service_url)
     prober.start()
-    body = {
-        "mode": "plan" if wishes.plan_only else "migrate",
-        "target": wishes.target,
-        "options": {"replicas": wishes.replicas} | wishes.options,
-    }
-    run = app.start(body)
+    run = app.start(wishes.body())
     with Display(console) as display:
         ended = app.follow(run, display.show)
     seen = prober.stop()
     report = ended["report"] or _without_report(ended)
+    if wishes.full and report["state"] == "migrated":
+        report["later_phases"] = later_phases.check(app, run, BUILD, world.say)
     return report | {"measured_from_outside": _measured(seen), "downtime_seconds": _downtime(report, seen)}
 
 

@@ -32,6 +32,7 @@ API_VERSIONS = {
     "PersistentVolumeClaim": "v1",
     "Pod": "v1",
     "PodDisruptionBudget": "policy/v1",
+    "PodMetrics": "metrics.k8s.io/v1beta1",
     "ReplicaSet": "apps/v1",
     "Secret": "v1",
     "Service": "v1",

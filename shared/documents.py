@@ -1,0 +1,110 @@
+"""A document of headings, paragraphs, tables, commands and lists, as Markdown or as one self-contained page. Pure.
+
+The two say the same, because both come from the same blocks. Every text is escaped where it is written.
+"""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881 }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1.2rem }
+h1 { line-height: 1.2 } h2 { margin-top: 2.4rem; border-bottom: 1px solid var(--line); padding-bottom: .2rem }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0; display: block; overflow-x: auto }
+th, td { text-align: left; vertical-align: top; padding: .35rem .7rem; border-bottom: 1px solid var(--line) }
+th { background: var(--soft) }
+pre { background: var(--soft); padding: .7rem 1rem; overflow-x: auto; border-radius: 6px }
+@media print { body { max-width: none; margin: 0 } h2 { break-after: avoid } }
+""".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Lines for a shell."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    items: tuple[str, ...]
+
+
+type Block = Paragraph | Table | Commands | Bullets
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    title: str
+    lead: str
+    sections: tuple[Section, ...]
+
+
+def to_markdown(document: Document) -> str:
+    """CommonMark with tables."""
+    parts = [f"# {document.title}", document.lead]
+    for section in document.sections:
+        parts += [f"## {section.title}", *(_markdown(block) for block in section.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(document: Document) -> str:
+    """One page that needs nothing from elsewhere."""
+    title = html.escape(document.title)
+    sections = "\n".join(
+        f"<h2>{html.escape(section.title)}</h2>\n" + "\n".join(_html(block) for block in section.blocks)
+        for section in document.sections
+    )
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    body = f"<h1>{title}</h1>\n<p>{html.escape(document.lead)}</p>\n{sections}"
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
+    )
+
+
+def _markdown(block: Block) -> str:
+    match block:
+        case Paragraph(text):
+            return text
+        case Bullets(items):
+            return "\n".join(f"- {item}" for item in items)
+        case Commands(lines):
+            return "\n".join(["```sh", *lines, "```"])
+        case Table(head, rows):
+            return "\n".join([_row(head), _row(["---"] * len(head)), *(_row(row) for row in rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def _html(block: Block) -> str:
+    match block:
+        case Paragraph(text):
+            return f"<p>{html.escape(text)}</p>"
+        case Bullets(items):
+            return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>"
+        case Commands(lines):
+            return "<pre>" + html.escape("\n".join(lines)) + "</pre>"
+        case Table(head, rows):
+            titles = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+            cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+            return f"<table><tr>{titles}</tr>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

@@ -1,0 +1,217 @@
+"""The handbook of one installation: what was done, what it costs, where its limits are, how to go on and back. Pure.
+
+Everything in it comes from the record of a run: its survey, plans, results and report. What the run did not read is
+left out, never guessed; the few figures that are Azure's own are marked as such.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.costs import gibibytes
+from shared.documents import Block, Bullets, Document, Paragraph, Section, Table
+from shared.handbook_advice import rollback, scaling, troubleshooting
+from shared.wire import JsonObject
+
+SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """The run that the handbook is about, as the interface knows it."""
+
+    id: str
+    started: datetime
+    ended: datetime
+    url: str
+    """Of the run: `…/api/migrations/{id}`."""
+
+
+def handbook(record: JsonObject, occasion: Occasion) -> Document:
+    """The whole document. `record`: what a run recorded, with its report."""
+    report = record["report"]
+    target, measured = report["target"], report["results"].get("write_handbook") or {}
+    title = f"Open WebUI {target['namespace']}/{target['deployment']} on {target['cluster']}"
+    sections = (
+        Section("What was done, and when", _done(report, occasion)),
+        Section("Before and after", (_before_and_after(record, measured),)),
+        Section("The nine success criteria", _criteria(report)),
+        Section("What it costs", _costs(report)),
+        Section("Limits", _limits(report, measured)),
+        Section("How to scale further", scaling(report, measured)),
+        Section("How to roll back, and until when", rollback(report, occasion.ended, occasion.url)),
+        Section("When something is wrong", troubleshooting(target, report)),
+        Section("What the run found", _findings(report)),
+    )
+    return Document(title, _lead(report, occasion), tuple(s for s in sections if s.blocks))
+
+
+def for_later_phases(later: JsonObject, migration: JsonObject) -> JsonObject:
+    """The record of a migration with what a later run of phases added: the handbook speaks of both."""
+    kept = {name: result for name, result in later["report"]["results"].items() if not result.get(SKIPPED)}
+    plans = migration["plans"] | {name: plan for name, plan in later["plans"].items() if name != "preflight"}
+    report = migration["report"] | {"results": migration["report"]["results"] | kept}
+    changes = [*migration["report"]["changes"], *later["report"]["changes"]]
+    return migration | {"plans": plans, "report": report | {"changes": changes}}
+
+
+def _lead(report: JsonObject, occasion: Occasion) -> str:
+    met = sum(c["met"] for c in report["criteria"])
+    return (
+        f"Run {occasion.id} of {_day(occasion.started)}: {report['rows_moved']:,} chunks in {report['collections']}"
+        f" collections were moved from ChromaDB to PGVector and {report['files']['files']:,} files to the share;"
+        f" {report['replicas_ready']} replicas serve, {met} of {len(report['criteria'])} success criteria were met,"
+        f" and Open WebUI was away for {report['downtime_seconds']} s."
+    )
+
+
+def _done(report: JsonObject, occasion: Occasion) -> tuple[Block, ...]:
+    took = timedelta(seconds=round((occasion.ended - occasion.started).total_seconds()))
+    rows = tuple((p["name"], p["state"], f"{p['seconds']} s") for p in report["phases"] if not _skipped(report, p))
+    changes = tuple((c["phase"], c["action"], f"{c['kind']} {c['name']}", c["detail"]) for c in report["changes"])
+    return (
+        Paragraph(
+            f"Started {_minute(occasion.started)}, ended {_minute(occasion.ended)}: {took} in all,"
+            f" of which {report['downtime_seconds']} s without Open WebUI."
+        ),
+        Table(("phase", "state", "took"), rows),
+        Paragraph("These objects were created or changed, and nothing else:"),
+        Table(("phase", "", "object", "what"), changes),
+    )
+
+
+def _before_and_after(record: JsonObject, measured: JsonObject) -> Table:
+    survey, report = record["plans"].get("preflight") or {}, record["report"]
+    facts, storage = survey.get("deployment") or {}, survey.get("storage") or {}
+    pods, store = measured.get("pods") or {}, (report["store"].get("chroma") or {})
+    budget, results = report["connection_budget"] or {}, report["results"]
+    indexes = ((results.get("copy_vectors") or {}).get("indexes") or {}).get("plan") or {}
+    disk, share = _joined(report["target"]["disk_claim"], storage.get("size")), report["options"]["share_size"]
+    found = [
+        ("replicas", facts.get("replicas"), pods.get("replicas") or report["replicas_ready"]),
+        ("vectors in", f"ChromaDB {store.get('version_hint') or ''}".strip(), "PGVector, table document_chunk"),
+        ("chunks", _count(store.get("rows")), _count(report["rows_verified"])),
+        ("files and models on", f"disk {disk}", f"share {report['target']['files_claim']}, {share}, mounted by all"),
+        ("image", facts.get("image"), pods.get("image")),
+        ("update strategy", facts.get("strategy"), pods.get("strategy")),
+        ("connections a replica may open", None, pods.get("connections_per_replica") or _pools(budget)),
+        ("vector search", None, indexes.get("reason")),
+    ]
+    rows = tuple((name, _text(before), _text(after)) for name, before, after in found if before or after)
+    return Table(("", "before", "after"), rows)
+
+
+def _criteria(report: JsonObject) -> tuple[Block, ...]:
+    rows = tuple((c["name"], "met" if c["met"] else "NOT MET", c["evidence"]) for c in report["criteria"])
+    return (Table(("criterion", "", "evidence"), rows),) if rows else ()
+
+
+def _costs(report: JsonObject) -> tuple[Block, ...]:
+    cost = report["cost"]
+    rows = (("storage a month", f"${cost['before']:,.2f}", f"${cost['after']:,.2f}"),)
+    note = f"From the runbook's prices, which are list prices and not measured: {cost['explanation']}."
+    return (Table(("", "before", "after"), rows), Paragraph(note))
+
+
+def _limits(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
+    budget = report["connection_budget"] or {}
+    rows = [*_connection_rows(budget, measured), *_share_rows(measured), *_memory_rows(measured)]
+    blocks: list[Block] = [Table(("limit", "figure"), tuple(rows))] if rows else []
+    if states := budget.get("states"):
+        blocks += [
+            Paragraph(f"Connections when every pool is full, of {budget['for_users']} for users:"),
+            Table(("state", "connections"), tuple((str(name), str(count)) for name, count in states)),
+        ]
+    if unread := measured.get("unread"):
+        blocks.append(Bullets(tuple(f"{name} could not be read: {why}" for name, why in unread.items())))
+    if measured.get("at"):
+        blocks.append(Paragraph(f"Read at {_minute(datetime.fromisoformat(measured['at']))}."))
+    return tuple(blocks)
+
+
+def _connection_rows(budget: JsonObject, measured: JsonObject) -> list[tuple[str, str]]:
+    server, rows = measured.get("server") or {}, []
+    if server:
+        name = f"{server['name']}, {server['sku']}, PostgreSQL {server['version']}, vector {server['vector']}"
+        rows += [
+            ("database server", name),
+            ("connections for users", f"{server['for_users']} of max_connections {server['max_connections']}"),
+        ]
+    if budget:
+        rows.append(("replicas that the connections carry", str(budget["largest_replica_count"])))
+    if scaler := measured.get("autoscaler"):
+        rows.append(("autoscaler", f"{scaler['minimum']} to {scaler['maximum']} replicas: {scaler['because']}"))
+    return rows
+
+
+def _share_rows(measured: JsonObject) -> list[tuple[str, str]]:
+    share = measured.get("share") or {}
+    if not share:
+        return []
+    used = f"{share['used_bytes'] / 2**30:,.1f} of {share['total_bytes'] / 2**30:,.1f} GiB used, as a pod sees it"
+    rows = [(f"share {share['claim']}, {share['size']}", used)]
+    if limits := share_iops(share["size"]):
+        rows.append(
+            ("operations a second", f"{limits[0]:,} sustained, {limits[1]:,} in bursts (Azure's, not measured)")
+        )
+    return rows
+
+
+def share_iops(size: str) -> tuple[int, int] | None:
+    """Sustained and burst operations a second of an Azure Files Premium share of this size; None when it is no size.
+
+    Source: learn.microsoft.com, storage/files/understand-performance: 3,000 + 1 a GiB up to 102,400; bursts of 3 a
+    GiB, at least 10,000. 1 TiB gives 4,024 and 10,000 (facts §1.8).
+    """
+    gib = int(gibibytes(size))
+    return (min(3000 + gib, 102_400), min(max(10_000, 3 * gib), 102_400)) if gib else None
+
+
+def _memory_rows(measured: JsonObject) -> list[tuple[str, str]]:
+    rows = []
+    resources: Mapping[str, Any] = (measured.get("pods") or {}).get("resources") or {}
+    if resources:
+        asked = [f"{kind} {name} {value}" for kind, of in resources.items() for name, value in (of or {}).items()]
+        rows.append(("a replica's resources", ", ".join(asked)))
+    for pod, containers in (measured.get("memory") or {}).items():
+        used = ", ".join(f"{c['container']} {c.get('memory', '')} memory, {c.get('cpu', '')} CPU" for c in containers)
+        rows.append((f"pod {pod} uses", used))
+    return rows
+
+
+def _findings(report: JsonObject) -> tuple[Block, ...]:
+    rows = tuple((p["severity"], p["message"], p["hint"]) for p in report["problems"] if p["severity"] != "note")
+    return (Table(("", "what", "what to do"), rows),) if rows else ()
+
+
+def _skipped(report: JsonObject, phase: JsonObject) -> bool:
+    return bool((report["results"].get(phase["name"]) or {}).get(SKIPPED))
+
+
+def _pools(budget: JsonObject) -> int | None:
+    pools = budget.get("pools")
+    if not pools:
+        return None
+    database = pools["database_pool_size"] + pools["database_max_overflow"]
+    return int(2 * database + pools["pgvector_pool_size"] + pools["pgvector_max_overflow"])
+
+
+def _joined(*parts: Any) -> str:
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if value else ""
+
+
+def _text(value: Any) -> str:
+    return str(value) if value else "–"
+
+
+def _day(at: datetime) -> str:
+    return at.strftime("%-d %B %Y")
+
+
+def _minute(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M UTC")
