@@ -7,7 +7,7 @@ is retried by Durable; everything else comes back as an `Outcome`.
 
 import logging
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 from shared.errors import MigrationError, NeedsOperator, TransientError
 from shared.model import Outcome, Target
@@ -22,21 +22,36 @@ type Step = Callable[[Any, Ports], Any]
 type Connect = Callable[[Target], Ports]
 
 
+class TraceContext(Protocol):
+    """W3C Trace Context of an invocation."""
+
+    trace_parent: str
+
+
+class Context(Protocol):
+    """What the worker gives to a parameter `context`: it wants the annotation's name to be just this."""
+
+    trace_context: TraceContext
+
+
 def as_activity(name: str, step: Step, connect: Connect) -> Callable[[JsonObject], JsonObject]:
     """Wrap a phase's function as the activity `name`."""
     kind = next(iter(get_type_hints(step).values()))
 
-    def activity(payload: dict) -> dict:  # type: ignore[type-arg]  # the worker accepts only the bare type
-        outcome: JsonObject = to_wire(execute(name, step, kind, payload, connect))
+    def activity(payload: dict, context: Context = None) -> dict:  # type: ignore  # the worker accepts only bare types
+        trace_parent = context.trace_context.trace_parent if context else ""
+        outcome: JsonObject = to_wire(execute(name, step, kind, payload, connect, trace_parent))
         return outcome
 
     activity.__name__ = name
     return activity
 
 
-def execute(name: str, step: Step, kind: type, payload: JsonObject, connect: Connect) -> Outcome:
-    """Run one step once, inside a span."""
-    with told_activity(name, run=str(payload.get("run", "")), phase=phase_of(name)) as span:
+def execute(
+    name: str, step: Step, kind: type, payload: JsonObject, connect: Connect, trace_parent: str = ""
+) -> Outcome:
+    """Run one step once, inside a span below `trace_parent`."""
+    with told_activity(name, trace_parent, run=str(payload.get("run", "")), phase=phase_of(name)) as span:
         try:
             outcome = _attempt(name, step, kind, payload, connect)
         except TransientError as error:

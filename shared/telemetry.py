@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from opentelemetry import metrics, trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 EVENT_NAME = "microsoft.custom_event.name"
 log = logging.getLogger("scaleout.events")
@@ -96,9 +97,14 @@ def measure(metric: str, value: float | None, **fields: str) -> None:
 
 
 @contextmanager
-def activity(name: str, **fields: str) -> Iterator[trace.Span]:
-    """A span around one activity; everything that is sent inside carries its name and these fields."""
-    with bound(activity=name, **fields), _tracer.start_as_current_span(name) as span:
+def activity(name: str, trace_parent: str, **fields: str) -> Iterator[trace.Span]:
+    """A span around one activity; everything that is sent inside carries its name and these fields.
+
+    `trace_parent` is the host's: the worker attaches it to async functions only, and an activity runs on its threads.
+    Source: azure-functions-runtime 1.3, utils/executor.py.
+    """
+    parent = TraceContextTextMapPropagator().extract({"traceparent": trace_parent})
+    with bound(activity=name, **fields), _tracer.start_as_current_span(name, parent) as span:
         yield span
 
 

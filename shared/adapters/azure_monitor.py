@@ -4,8 +4,8 @@ Nothing is sampled: a run has some hundred spans, and custom events are log reco
 unless logs follow their trace (`enable_trace_based_sampling_for_logs`, off). The distro's own default would keep five
 traces a second. psycopg 3 is not among the libraries that the distro instruments (facts §5), so it is added here;
 statements are sent, parameters never.
-The worker gives every invocation the host's trace context when PYTHON_ENABLE_OPENTELEMETRY is set, so that a run's
-spans hang below the Durable instance that called them. Source: azure-functions-runtime, otel.py.
+Spans hang below the Durable instance that called them. PYTHON_ENABLE_OPENTELEMETRY tells the host that the worker sends
+its own telemetry, so that nothing is sent twice. Source: azure-functions-runtime, handle_event.py.
 """
 
 import logging
