@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import logging
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,7 +22,10 @@ def main() -> None:
         autoscaler_sync=timedelta(seconds=arguments.autoscaler_sync_seconds),
         job_backoff=timedelta(seconds=arguments.job_backoff_seconds),
     )
-    asyncio.run(_serve(Settings(arguments.dir, arguments.port, tuple(arguments.deny), timing)))
+    try:
+        asyncio.run(_serve(Settings(arguments.dir, arguments.port, tuple(arguments.deny), timing)))
+    except OSError as error:
+        sys.exit(f"error: the local cluster cannot run in {arguments.dir}: {error}")
 
 
 async def _serve(settings: Settings) -> None:

@@ -5,6 +5,7 @@ server-side apply (`list_type`, `list_keys`, `atomic`), and under a strategic me
 `patch_key`).
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,7 @@ class Schema:
     patch_strategy: frozenset[str] = frozenset()
     patch_key: str | None = None
     is_quantity: bool = False
+    is_base64: bool = False
 
     @property
     def is_granular(self) -> bool:
@@ -141,7 +143,8 @@ def _compile_inline(raw: Mapping[str, Any]) -> Schema:
         return Schema(Shape.LIST, (list,), element=_compile(raw.get("items", {})))
     if not types or "object" in types:
         return ANYTHING
-    return Schema(Shape.SCALAR, tuple(dict.fromkeys(python for name in types for python in _PYTHON_TYPES[name])))
+    python_types = tuple(dict.fromkeys(python for name in types for python in _PYTHON_TYPES[name]))
+    return Schema(Shape.SCALAR, python_types, is_base64=raw.get("format") == "byte")
 
 
 def _json_types(raw: Mapping[str, Any]) -> list[str]:
@@ -188,6 +191,8 @@ def _decode(value: Any, schema: Schema, path: str, resource: Resource, unknown: 
     if isinstance(value, list):
         items = [(index, item) for index, item in enumerate(value) if item is not None]
         return [_decode(item, element, f"{path}[{index}]", resource, unknown) for index, item in items]
+    if schema.is_base64:
+        _check_base64(value, resource)
     return value
 
 
@@ -200,6 +205,16 @@ def _decode_quantity(value: Any) -> Any:
         except ValueError as error:
             raise bad_request(str(error)) from error
     return text
+
+
+def _check_base64(text: str, resource: Resource) -> None:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError as error:
+        kind, version = resource.kind, resource.version
+        raise bad_request(
+            f'{kind} in version "{version}" cannot be handled as a {kind}: illegal base64 data: {error}'
+        ) from error
 
 
 def _decode_struct(value: Object, schema: Schema, path: str, resource: Resource, unknown: list[str]) -> Object:

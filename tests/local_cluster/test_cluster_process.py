@@ -27,6 +27,16 @@ def test_a_rule_that_makes_no_sense_is_bad_usage() -> None:
     assert "nonsense" in ended.stderr
 
 
+def test_a_port_that_is_taken_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with process("local.cluster", "--dir", tmp_path / "one") as running:
+        port = running["server"].rpartition(":")[2]
+        command = [sys.executable, "-m", "local.cluster", "--dir", str(tmp_path / "two"), "--port", port]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: the local cluster cannot run")
+    assert port in ended.stderr
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_after_any_end_it_goes_on_where_it_was(tmp_path: Path, end: signal.Signals) -> None:
     with process("local.cluster", "--dir", tmp_path) as first:

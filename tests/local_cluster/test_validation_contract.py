@@ -65,6 +65,12 @@ class TestDecoding:
     def test_otherwise_an_unknown_field_is_dropped(self, cluster: Cluster, name: str, policy: str) -> None:
         assert "replicaz" not in self.post(cluster, deployment(name, 0, replicaz=1), policy)["spec"]
 
+    def test_a_secret_that_is_not_base64_is_refused(self, cluster: Cluster, name: str) -> None:
+        body = {"metadata": {"name": name}, "data": {"k": "no base64!"}}
+        with refused(400, "BadRequest") as status:
+            cluster.request("POST", cluster.path("secrets"), body)
+        assert "illegal base64 data" in status["message"]
+
     def test_a_wrong_type_is_refused(self, cluster: Cluster, name: str) -> None:
         body = deployment(name)
         body["spec"]["replicas"] = "three"
@@ -112,6 +118,23 @@ class TestRefusals:
         with refused(422) as status:
             cluster.batch.create_namespaced_job(cluster.namespace, body)
         assert status["details"]["causes"][0]["reason"] == "FieldValueNotSupported"
+
+    def test_a_config_map_over_one_mebibyte(self, cluster: Cluster, name: str) -> None:
+        whole = {"data": {"a": "x" * (1024 * 1024)}}
+        cluster.core.create_namespaced_config_map(cluster.namespace, {**config_map(name), **whole})
+        with refused(422, "Invalid") as status:
+            cluster.request("PATCH", cluster.path("configmaps", name), {"data": {"b": "x"}}, MERGE)
+        assert "Too long" in status["message"]
+        assert "1048576" in status["message"]
+
+    def test_a_key_that_is_no_file_name(self, cluster: Cluster, name: str) -> None:
+        with refused(422, "Invalid") as status:
+            cluster.core.create_namespaced_config_map(cluster.namespace, config_map(name, {"a/b": "1"}))
+        assert status["details"]["causes"][0]["field"] == "data[a/b]"
+
+    def test_a_job_whose_name_does_not_fit_a_label(self, cluster: Cluster) -> None:
+        with refused(422, "Invalid"):
+            cluster.batch.create_namespaced_job(cluster.namespace, job("x" * 64, suspend=True))
 
 
 class TestImmutability:

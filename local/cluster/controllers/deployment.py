@@ -13,7 +13,7 @@ from local.cluster.controllers.ownership import MANAGER, owned_by, owner_keys
 from local.cluster.controllers.recorder import Recorder
 from local.cluster.controllers.rolling_update import Size, next_sizes
 from local.cluster.deletion import Deletion
-from local.cluster.kinds import DEPLOYMENTS, PODS, REPLICA_SETS
+from local.cluster.kinds import DEPLOYMENTS, PODS, REPLICA_SETS, Resource
 from local.cluster.objects import (
     Object,
     annotations_of,
@@ -145,7 +145,7 @@ class DeploymentController:
             replica_set["spec"]["minReadySeconds"] = spec["minReadySeconds"]
         return self._registry.create(REPLICA_SETS, namespace_of(deployment), replica_set, Writer(MANAGER))
 
-    def _annotate_revision(self, resource: object, obj: Object, revision: str) -> Object:
+    def _annotate_revision(self, resource: Resource, obj: Object, revision: str) -> Object:
         """Set the revision; a ReplicaSet keeps its earlier ones.
 
         Source: kubernetes, deployment_util.go, SetNewReplicaSetAnnotations.
@@ -157,8 +157,7 @@ class DeploymentController:
                 annotations[_HISTORY] = ",".join(filter(None, (annotations.get(_HISTORY), old)))
             annotations[REVISION] = revision
 
-        key = key_of(DEPLOYMENTS if resource is DEPLOYMENTS else REPLICA_SETS, obj)
-        return self._registry.change(key, edit, MANAGER) or obj
+        return self._registry.change(key_of(resource, obj), edit, MANAGER) or obj
 
     def _note(self, deployment: Object, reason: str, message: str) -> None:
         new = rollout_status.progressing(reason, message, self._registry.clock())

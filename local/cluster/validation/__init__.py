@@ -15,7 +15,7 @@ from local.cluster.validation.rules import Causes, ChangeRules, Rules
 _RULES: Rules = {**workloads.RULES, **storage.RULES, **configuration.RULES}
 _CHANGE_RULES: ChangeRules = {**workloads.CHANGE_RULES, **storage.CHANGE_RULES, **configuration.CHANGE_RULES}
 _NAMED_BY_LABEL = ("Namespace", "Service")
-_LONGEST_NAME, _LONGEST_LABEL, _LARGEST_ANNOTATIONS = 253, 63, 256 * 1024
+_LONGEST_NAME, _LARGEST_ANNOTATIONS = 253, 256 * 1024
 
 
 def find_causes(resource: Resource, obj: Object, old: Object | None) -> list[Cause]:
@@ -37,7 +37,7 @@ def _metadata(resource: Resource, obj: Object) -> Causes:
         return
     by_label = resource.kind in _NAMED_BY_LABEL
     pattern, rule, longest = (
-        (names.LABEL, names.LABEL_RULE, _LONGEST_LABEL)
+        (names.LABEL, names.LABEL_RULE, names.LONGEST_LABEL)
         if by_label
         else (names.SUBDOMAIN, names.SUBDOMAIN_RULE, _LONGEST_NAME)
     )
@@ -46,7 +46,7 @@ def _metadata(resource: Resource, obj: Object) -> Causes:
     if len(name) > longest:
         yield Cause("metadata.name", f"Too long: may not be more than {longest} bytes", "FieldValueTooLong")
     for value in labels_of(obj).values():
-        if len(value) > _LONGEST_LABEL or not names.LABEL_VALUE.fullmatch(value):
+        if len(value) > names.LONGEST_LABEL or not names.LABEL_VALUE.fullmatch(value):
             yield Cause.invalid("metadata.labels", value, names.LABEL_VALUE_RULE)
     if sum(len(key) + len(value) for key, value in annotations_of(obj).items()) > _LARGEST_ANNOTATIONS:
         yield Cause(

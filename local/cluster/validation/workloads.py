@@ -56,7 +56,18 @@ def _pod_change(obj: Object, old: Object) -> Causes:
         )
 
 
+def _template_labels(obj: Object) -> Causes:
+    """The pods' labels; those of a Job hold its name, which therefore may not be longer than a label."""
+    labels = (obj["spec"]["template"].get("metadata") or {}).get("labels") or {}
+    for value in labels.values():
+        if len(value) > names.LONGEST_LABEL:
+            yield Cause.invalid("spec.template.labels", value, f"must be no more than {names.LONGEST_LABEL} bytes")
+        elif not names.LABEL_VALUE.fullmatch(value):
+            yield Cause.invalid("spec.template.labels", value, names.LABEL_VALUE_RULE)
+
+
 def _workload(obj: Object) -> Causes:
+    yield from _template_labels(obj)
     spec = obj["spec"]
     if spec["replicas"] < 0:
         yield Cause.invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
@@ -107,6 +118,7 @@ def _same_selector(obj: Object, old: Object) -> Causes:
 
 
 def _job(obj: Object) -> Causes:
+    yield from _template_labels(obj)
     spec = obj["spec"]
     policy = spec["template"]["spec"]["restartPolicy"]
     if policy not in ("OnFailure", "Never"):
