@@ -191,7 +191,7 @@ def _decode(value: Any, schema: Schema, path: str, resource: Resource, unknown: 
     if isinstance(value, list):
         items = [(index, item) for index, item in enumerate(value) if item is not None]
         return [_decode(item, element, f"{path}[{index}]", resource, unknown) for index, item in items]
-    if schema.is_base64:
+    if schema.is_base64 and isinstance(value, str):
         _check_base64(value, resource)
     return value
 
@@ -209,7 +209,7 @@ def _decode_quantity(value: Any) -> Any:
 
 def _check_base64(text: str, resource: Resource) -> None:
     try:
-        base64.b64decode(text, validate=True)
+        base64.b64decode(text.replace("\n", ""), validate=True)
     except ValueError as error:
         kind, version = resource.kind, resource.version
         raise bad_request(
