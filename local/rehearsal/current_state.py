@@ -69,6 +69,12 @@ class Operator:
         apps: Any = client.AppsV1Api(self._api)
         apps.patch_namespaced_deployment(self.names.deployment, self.names.namespace, patch, field_manager=OPERATOR)
 
+    def scale(self, deployment: str, replicas: int) -> None:
+        """Set another Deployment's replicas, as somebody with kubectl would."""
+        apps: Any = client.AppsV1Api(self._api)
+        body = {"spec": {"replicas": replicas}}
+        apps.patch_namespaced_deployment_scale(deployment, self.names.namespace, body, field_manager=OPERATOR)
+
     def deployment(self) -> Any:
         """The Deployment as the typed client reads it."""
         apps: Any = client.AppsV1Api(self._api)

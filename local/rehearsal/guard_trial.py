@@ -80,6 +80,24 @@ class Trial:
         self.found["ticks"] = self._guard()["ticks"]
         return self.found
 
+    def run_without_redis(self, replicas: int, run: str) -> dict[str, Any]:
+        """Take away what every replica needs: the guard rolls the migration back, and the old store serves again."""
+        prober = Prober(self.world.service_url)
+        prober.start()
+        try:
+            self._await_calm(replicas)
+            self.operator.scale(f"{self.operator.names.deployment}-redis", 0)
+            self.say("Redis is gone")
+            guard = self._until(lambda guard: bool(_verdicts(guard, "roll_back")), "a rollback")
+            rollback = self.app.follow(f"{run}-rollback-1", lambda _: None)
+            self.operator.wait_until_ready(1)
+            wait_until(lambda: "chroma" in prober.seen.stores, "an answer from the old store", PATIENCE_SECONDS)
+        finally:
+            seen = prober.stop()
+        verdict = _verdicts(guard, "roll_back")[0]["reason"]
+        self.say(f"{rollback['state']}: {verdict}")
+        return {"state": rollback["state"], "verdict": verdict, "stores": sorted(seen.stores)}
+
     def _guard(self) -> dict[str, Any]:
         return wait_until(self.app.guard, "an answer of GET /api/guard", 30)
 

@@ -36,7 +36,7 @@ def test_without_a_setting_the_apps_own_target_is_guarded():
 
 
 def test_an_app_without_a_target_of_its_own_guards_nothing():
-    assert read_guarded("", {name: "" for name in OWN}) == ()
+    assert read_guarded("", dict.fromkeys(OWN, "")) == ()
 
 
 def test_every_deployment_has_its_own_policy():
