@@ -30,7 +30,7 @@ from local.cluster.objects import (
 from local.cluster.quantities import to_millis
 from local.cluster.registry import Registry, key_of
 from local.cluster.status_errors import ApiError
-from local.cluster.store import Event, Key
+from local.cluster.store import DELETED, Event, Key
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,8 @@ class Autoscaler:
     def _on_event(self, event: Event) -> None:
         if event.resource is AUTOSCALERS:
             self._wake.set()
+            if event.type == DELETED:
+                self._history.pop(event.key, None)
 
     async def _run(self) -> None:
         while True:
@@ -100,7 +102,8 @@ class Autoscaler:
         autoscaler = self._registry.get(key)
         reference = autoscaler["spec"]["scaleTargetRef"]
         resource = find_kind(reference.get("apiVersion", ""), reference["kind"])
-        target_key = Key(resource, key.namespace, reference["name"]) if resource else None
+        can_scale = resource is not None and "scale" in resource.subresources
+        target_key = Key(resource, key.namespace, reference["name"]) if resource and can_scale else None
         target = self._registry.store.get(target_key) if target_key else None
         if target_key is None or target is None:
             why = f"the HPA controller was unable to get the target's current scale: {reference['name']} not found"
