@@ -58,6 +58,7 @@ class BatchWriter:
                 kind="bulk",
                 rows=len(written.ids),
                 digest=written.digest,
+                written=written.digest,
                 ids=written.ids,
                 first_key=int(keys[0]),
                 last_key=int(keys[-1]),

@@ -14,6 +14,8 @@ Source: chromadb 0.4.24 – 1.5.9, migrations/{sysdb,metadb,embeddings_queue}; s
 import json
 import sqlite3
 from array import array
+from bisect import bisect_right
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -228,12 +230,11 @@ class _Found:
             topic=row["topic"] or f"persistent://default/default/{row['id']}",
         )
 
-    def see(self, seq: int) -> None:
-        self.last = max(self.last, seq)
-        if seq > self.flushed_to:
-            self.log.append(seq)
-        if seq > self.applied_metadata:
-            self.lag += 1
+    def see(self, seqs: "array[int]") -> None:
+        """Note the records of the log, ascending."""
+        self.last = seqs[-1] if seqs else 0
+        self.log = seqs[bisect_right(seqs, self.flushed_to) :]
+        self.lag = len(seqs) - bisect_right(seqs, self.applied_metadata)
 
     def collection(self) -> Collection:
         row = self.row
@@ -292,15 +293,14 @@ def _flushed_by_pickle(folder: Path) -> int:
 def _read_log(db: sqlite3.Connection, by_topic: dict[str, _Found], start: int) -> int:
     """Note for each collection what its files do not hold yet. One scan of the log; the vectors in it are not
     touched."""
-    topics = {topic.encode(): one for topic, one in by_topic.items()}
-    count = 0
+    seen: dict[bytes, array[int]] = defaultdict(lambda: array("q"))
     for seq, topic in db.execute(
         "select seq_id, topic from embeddings_queue where seq_id > ? order by seq_id", (start,)
     ):
-        count += 1
-        if (one := topics.get(topic)) is not None:
-            one.see(seq)
-    return count
+        seen[topic].append(seq)
+    for topic, one in by_topic.items():
+        one.see(seen.get(topic.encode(), array("q")))
+    return sum(map(len, seen.values()))
 
 
 def _version_hint(columns: set[str], tables: set[str]) -> str:

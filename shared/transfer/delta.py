@@ -132,7 +132,9 @@ class _Delta:
         ]
         rows, digest = self._delete(ids, known.name, known.dimension)
         if rows:
-            ledger.add_batch(self._connection, self._run, ledger.Batch(known.id, "delta", -rows, -digest, []))
+            ledger.add_batch(
+                self._connection, self._run, ledger.Batch(known.id, "delta", -rows, -digest, [], written=0)
+            )
             self.changes.deleted += rows
             self.changes.collections += 1
         self._connection.commit()
@@ -219,6 +221,7 @@ class _Delta:
             kind="delta",
             rows=len(written.ids) - gone_rows,
             digest=written.digest - gone_digest,
+            written=written.digest,
             ids=written.ids,
             left_out=tuple(asdict(finding) for finding in written.findings),
         )

@@ -51,6 +51,7 @@ create table if not exists scaleout.batch (
     last_key bigint,
     rows bigint not null,
     digest numeric not null,
+    written numeric,
     ids text[] not null,
     left_out jsonb not null default '[]',
     finished_at timestamptz not null default now(),
@@ -72,6 +73,8 @@ class Batch:
     first_key: int | None = None
     last_key: int | None = None
     left_out: tuple[dict[str, Any], ...] = ()
+    written: int | None = None
+    """The digest of the rows with `ids` alone; None when it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +170,8 @@ def move_watermark(connection: "psycopg.Connection", run: str, collection: str, 
 def add_batch(connection: "psycopg.Connection", run: str, batch: Batch) -> None:
     """Record one transaction; must run inside it."""
     connection.execute(
-        "insert into scaleout.batch (run, collection, kind, first_key, last_key, rows, digest, ids, left_out)"
-        " values (%s, %s, %s, %s, %s, %s, %s, %b, %s)",
+        "insert into scaleout.batch (run, collection, kind, first_key, last_key, rows, digest, written, ids, left_out)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %b, %s)",
         (
             run,
             batch.collection,
@@ -177,6 +180,7 @@ def add_batch(connection: "psycopg.Connection", run: str, batch: Batch) -> None:
             batch.last_key,
             batch.rows,
             batch.digest,
+            batch.written,
             batch.ids,
             json.dumps(batch.left_out),
         ),
@@ -269,3 +273,35 @@ def newest_batch(connection: "psycopg.Connection") -> int:
     row = connection.execute("select coalesce(max(number), 0) from scaleout.batch").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def was_verified(connection: "psycopg.Connection", run: str) -> bool:
+    """Tell whether the run has been compared as a whole."""
+    row = connection.execute("select verified_batch is not null from scaleout.run where id = %s", (run,)).fetchone()
+    return bool(row and row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What was written to one collection since the last verification; the digest is None when it is not known."""
+
+    ids: list[str]
+    digest: int | None
+    dimension: int
+
+
+def unverified_writes(connection: "psycopg.Connection", run: str) -> dict[str, Writes]:
+    """Return what was written since the last verification, by collection name."""
+    rows = connection.execute(
+        "select c.name, c.dimension, array_agg(i.one) filter (where i.one is not null),"
+        " case when bool_and(b.written is not null) then sum(b.written) filter (where coalesce(i.at, 1) = 1) end"
+        " from scaleout.batch b join scaleout.run r on r.id = b.run"
+        " join scaleout.collection c on c.run = b.run and c.id = b.collection"
+        " left join lateral unnest(b.ids) with ordinality i(one, at) on true"
+        " where b.run = %s and b.number > coalesce(r.verified_batch, 0) group by 1, 2",
+        (run,),
+    )
+    return {
+        name: Writes(ids or [], None if digest is None else int(digest), dimension)
+        for name, dimension, ids, digest in rows
+    }
