@@ -76,7 +76,7 @@ def _done(report: JsonObject, occasion: Occasion) -> tuple[Block, ...]:
             f" of which {report['downtime_seconds']} s without Open WebUI."
         ),
         Table(("phase", "state", "took"), rows),
-        Paragraph("These objects were created or changed, and nothing else:"),
+        Paragraph("What the phases planned to create and to change, and did:"),
         Table(("phase", "", "object", "what"), changes),
     )
 
@@ -175,7 +175,9 @@ def _memory_rows(measured: JsonObject) -> list[tuple[str, str]]:
         asked = [f"{kind} {name} {value}" for kind, of in resources.items() for name, value in (of or {}).items()]
         rows.append(("a replica's resources", ", ".join(asked)))
     for pod, containers in (measured.get("memory") or {}).items():
-        used = ", ".join(f"{c['container']} {c.get('memory', '')} memory, {c.get('cpu', '')} CPU" for c in containers)
+        used = ", ".join(
+            f"{c['container']} {_mebibytes(c['memory'])} memory, {_millicores(c['cpu'])} CPU" for c in containers
+        )
         rows.append((f"pod {pod} uses", used))
     return rows
 
@@ -195,6 +197,16 @@ def _pools(budget: JsonObject) -> int | None:
         return None
     database = pools["database_pool_size"] + pools["database_max_overflow"]
     return int(2 * database + pools["pgvector_pool_size"] + pools["pgvector_max_overflow"])
+
+
+def _mebibytes(quantity: str) -> str:
+    """metrics-server's Ki as a person says it; anything else as it is."""
+    return f"{int(quantity[:-2]) / 1024:,.0f} MiB" if quantity.endswith("Ki") else quantity
+
+
+def _millicores(quantity: str) -> str:
+    """metrics-server's nanocores in thousandths of a core; anything else as it is."""
+    return f"{int(quantity[:-1]) / 1e6:,.0f} m" if quantity.endswith("n") else quantity
 
 
 def _joined(*parts: Any) -> str:

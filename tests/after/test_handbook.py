@@ -1,0 +1,163 @@
+"""The handbook of an installation, read as an operator would."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from fix_record import MEASURED, OCCASION, finished
+
+from api.handbooks import migration_before, wrote_one
+from api.runs import Run
+from shared.documents import Bullets, Commands, Document, Paragraph, Section, Table, to_html, to_markdown
+from shared.handbook import for_later_phases, handbook, share_iops
+
+
+def text(record=None):
+    return to_markdown(handbook(record or finished(), OCCASION))
+
+
+class Tags(HTMLParser):
+    """Sees whether every tag is closed, and what a page fetches from elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.fetched = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.fetched += [value for name, value in attrs if name in {"src", "href"}]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_it_says_what_was_done_how_long_and_how_long_nobody_was_served():
+    found = text()
+    assert "2,619 chunks in 29 collections" in found
+    assert "away for 6.9 s" in found
+    assert "0:09:00 in all" in found
+    assert "| cut_over | done | 7.8 s |" in found
+
+
+def test_phases_that_nobody_asked_for_are_not_told():
+    assert "| write_handbook |" not in text(finished(measured=None))
+
+
+def test_all_nine_criteria_stand_with_their_evidence():
+    found = text()
+    assert found.count("| met | seen") == 9
+
+
+def test_the_limits_are_those_that_were_read():
+    found = text()
+    for figure in (
+        "35 of max_connections 50",
+        "3.0 of 1,024.0 GiB",
+        "914 MiB memory, 120 m CPU",
+        "4,024 sustained, 10,000",
+    ):
+        assert figure in found
+
+
+def test_the_next_wall_is_named_with_its_figure():
+    small = text()
+    assert "35 are for users, which carries 3 replicas" in small
+    assert "Standard_B2s (Burstable) | 414 |" in small
+    assert "kubectl scale" not in small  # 3 serve and 3 fit: there is nowhere to go
+    large = text(finished(sku="Standard_D4ds_v5"))
+    assert re.search(r"carry \d\d replicas; the next wall is the 20", large)
+
+
+def test_the_way_back_is_this_runs_and_ends_when_it_ends():
+    found = text(finished(soak_seconds=7200))
+    assert "https://app/api/migrations/aks-0001/rollback" in found
+    assert "Until 2026-05-04 22:09 UTC" in found
+    assert "backup/vector_db-ab.tar.gz" in found
+    assert "SHA-256 cf2b" in found
+
+
+def test_commands_carry_this_clusters_names():
+    found = text()
+    for command in ("kubectl describe hpa open-webui -n ollama", "--resource-group rg --name psql-main"):
+        assert command in found
+
+
+@pytest.mark.parametrize("measured", [MEASURED, None, {"at": MEASURED["at"], "unread": {"memory": "no metrics"}}])
+def test_nothing_is_a_placeholder_and_nothing_unread_is_guessed(measured):
+    record = finished(measured=measured)
+    for written in (text(record), to_html(handbook(record, OCCASION))):
+        assert not re.search(r"\bNone\b|\bTODO\b|\bTBD\b|<[a-z]+ id>|\{\}|\bnan\b", written)
+    if measured is not MEASURED:
+        assert "memory |" not in text(record)
+        assert "of max_connections" not in text(record)
+    if measured and measured["unread"]:
+        assert "memory could not be read: no metrics" in text(record)
+
+
+def test_the_page_is_whole_escaped_and_fetches_nothing():
+    record = finished()
+    record["report"]["changes"][0]["detail"] = "<script>alert(1)</script>"
+    page = to_html(handbook(record, OCCASION))
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert tags.fetched == []
+    assert "<script>" not in page
+
+
+def test_markdown_and_page_say_the_same():
+    blocks = (Paragraph("a & b"), Table(("x",), (("1 | 2",),)), Commands(("ls -l",)), Bullets(("one",)))
+    document = Document("T", "lead", (Section("S", blocks),))
+    markdown, page = to_markdown(document), to_html(document)
+    assert "| 1 \\| 2 |" in markdown
+    for shown in ("a &amp; b", "1 | 2", "ls -l", "<li>one</li>"):
+        assert shown in page
+
+
+def test_later_phases_are_told_with_the_migration_that_they_were_added_to():
+    later = finished(measured=None)
+    later["report"]["results"] = {
+        "write_handbook": MEASURED | {"autoscaler": {"minimum": 3, "maximum": 3, "because": "room"}}
+    }
+    later["report"]["changes"] = [
+        {
+            "phase": "enable_autoscaling",
+            "action": "create",
+            "kind": "HorizontalPodAutoscaler",
+            "name": "x",
+            "detail": "",
+        }
+    ]
+    merged = for_later_phases(later, finished(measured=None))
+    found = text(merged)
+    assert "3 to 3 replicas: room" in found
+    assert "HorizontalPodAutoscaler x" in found
+    assert "2,619 chunks" in found
+
+
+def test_a_share_has_azures_operations():
+    assert share_iops("1Ti") == (4024, 10_000)
+    assert share_iops("100Gi") == (3100, 10_000)
+    assert share_iops("100Ti") == (102_400, 102_400)
+    assert share_iops("") is None
+
+
+def test_only_a_run_that_was_asked_for_one_has_a_handbook():
+    assert wrote_one(finished()["report"])
+    assert not wrote_one(finished(measured=None)["report"])
+    assert not wrote_one(None)
+
+
+def test_later_phases_belong_to_the_newest_migration_before_them():
+    def run(id_, state):
+        return Run(id_, "COMPLETED", "", "", {}, {"state": state})
+
+    known = [
+        run("k-0004", "applied"),
+        run("k-0003", "migrated"),
+        run("k-0002", "rolled_back"),
+        run("k-0001", "migrated"),
+    ]
+    assert migration_before(known, run("k-0004", "applied")).id == "k-0003"
+    assert migration_before(known[1:], run("k-0003", "applied")).id == "k-0001"
