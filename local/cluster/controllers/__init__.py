@@ -12,6 +12,7 @@ from local.cluster.controllers.autoscaler import Autoscaler
 from local.cluster.controllers.deployment import DeploymentController
 from local.cluster.controllers.disruption_budget import DisruptionBudgetController
 from local.cluster.controllers.endpoints import EndpointsController
+from local.cluster.controllers.event_expiry import EventExpiry
 from local.cluster.controllers.garbage_collection import GarbageCollector, NamespaceController
 from local.cluster.controllers.job import JobController
 from local.cluster.controllers.node_lifecycle import NodeLifecycleController
@@ -58,6 +59,7 @@ def event_driven(registry: Registry, timing: Timing) -> tuple[Controller, ...]:
         GarbageCollector(registry),
         NamespaceController(registry),
         NodeLifecycleController(registry),
+        EventExpiry(registry),
     )
 
 

@@ -1,4 +1,4 @@
-"""Nodes whose kubelet falls silent, with a clock that the test turns."""
+"""What happens by the clock, with one that the test turns: nodes that fall silent, Events that are forgotten."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from local.cluster.controllers.event_expiry import EventExpiry
 from local.cluster.controllers.node_lifecycle import NodeLifecycleController
-from local.cluster.kinds import LEASES, NAMESPACES, NODES, PODS
+from local.cluster.controllers.recorder import Recorder
+from local.cluster.kinds import EVENTS, LEASES, NAMESPACES, NODES, PODS
 from local.cluster.objects import condition
-from local.cluster.registry import Registry, Writer
+from local.cluster.registry import Registry, Writer, key_of
 from local.cluster.store import Key, Store
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -45,6 +47,20 @@ def registry(tmp_path: Path, clock: Clock) -> Iterator[Registry]:
     registry.set_status(POD, {"phase": "Running", "conditions": READY}, "kubelet")
     yield registry
     store.close()
+
+
+def test_events_are_written_seldom_and_forgotten_after_an_hour(registry: Registry, clock: Clock) -> None:
+    recorder = Recorder(registry, "test")
+    for seconds in (0, 5, 11):
+        clock.now = START + timedelta(seconds=seconds)
+        recorder.warning(registry.get(POD), "Trouble", "as before")
+    (found,) = registry.store.all_of(EVENTS)
+    assert (found["count"], found["lastTimestamp"]) == (2, "2026-11-22T12:00:11Z")
+    key = key_of(EVENTS, found)
+    assert EventExpiry(registry).reconcile(key) == timedelta(hours=1)
+    clock.now += timedelta(hours=1)
+    assert EventExpiry(registry).reconcile(key) is None
+    assert not registry.store.all_of(EVENTS)
 
 
 def taints(registry: Registry) -> list[dict[str, Any]]:
