@@ -89,7 +89,9 @@ class Trial:
             self.operator.scale(f"{self.operator.names.deployment}-redis", 0)
             self.say("Redis is gone")
             guard = self._until(lambda guard: bool(_verdicts(guard, "roll_back")), "a rollback")
-            rollback = self.app.follow(f"{run}-rollback-1", lambda _: None)
+            under_way = f"{run}-rollback-1"
+            self._until(lambda guard: guard["reading"]["migration"] == under_way, "a look at its rollback")
+            rollback = self.app.follow(under_way, lambda _: None)
             self.operator.wait_until_ready(1)
             wait_until(lambda: "chroma" in prober.seen.stores, "an answer from the old store", PATIENCE_SECONDS)
         finally:
