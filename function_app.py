@@ -11,6 +11,7 @@ from durabletask.entities import DurableEntity
 
 from api import guard as guard_api
 from api import handbooks, migrations, pages
+from api import permissions as permissions_api
 from api.guard_runs import RunsOfDeployment
 from phases.catalogue import PHASES
 from phases.execution import as_activity
@@ -85,6 +86,11 @@ def steer(action: str) -> Callable[..., Awaitable[func.HttpResponse]]:
 for action in migrations.EVENTS:
     handler = app.durable_client_input(client_name="client")(steer(action))
     app.route(route=f"migrations/{{id}}/{action}", methods=["POST"])(handler)
+
+
+@app.route(route="permissions", methods=["GET"])
+def show_permissions(req: func.HttpRequest) -> func.HttpResponse:
+    return permissions_api.show(req, connect, settings.target_defaults())
 
 
 @app.route(route="monitor", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

@@ -1,12 +1,13 @@
 """The interface's description, made from the same types that check the requests. Pure."""
 
+import dataclasses
 from typing import Any
 
 import msgspec
 
 from api.guard import LONGEST_PAUSE_MINUTES
 from api.migrations import EVENTS
-from shared.model import MigrationRequest
+from shared.model import MigrationRequest, Target
 
 STATUS = {
     "type": "object",
@@ -80,6 +81,13 @@ def document() -> dict[str, Any]:
                 },
             ),
         },
+        "/api/permissions": {
+            "get": _operation(
+                "What the app's identity can and cannot do, and which role is missing. Changes nothing.",
+                {"200": "the answers", "400": "every mistake"},
+            )
+            | {"parameters": _permission_parameters()},
+        },
         **_guard_paths(),
         "/api/monitor": {"get": _free("A page that shows the runs.", "HTML")},
         "/api/openapi.json": {"get": _free("This document.", "OpenAPI 3.1")},
@@ -97,6 +105,13 @@ def document() -> dict[str, Any]:
             "securitySchemes": {"functionKey": {"type": "apiKey", "in": "header", "name": "x-functions-key"}},
         },
     }
+
+
+def _permission_parameters() -> list[dict[str, Any]]:
+    """Any field of the target, and the form of the answer."""
+    form = {"name": "as", "in": "query", "required": False, "schema": {"type": "string", "enum": ["json", "text"]}}
+    names = (f.name for f in dataclasses.fields(Target))
+    return [form] + [{"name": n, "in": "query", "required": False, "schema": {"type": "string"}} for n in names]
 
 
 def _guard_paths() -> dict[str, Any]:

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from api.openapi import document
 from phases.catalogue import PHASES
 from phases.findings import PERMISSIONS
+from phases.permissions import questions
 from phases.validate import CRITERIA
 from shared import errors, model
 from shared.settings import Settings
@@ -74,6 +75,11 @@ def error_kinds() -> str:
 def criteria() -> str:
     """The success criteria, in the runbook's order."""
     return "\n".join(f"{number}. {name}" for number, name in enumerate(CRITERIA, 1)) + "\n"
+
+
+def permission_questions() -> str:
+    """What GET /api/permissions asks."""
+    return _table(("area", "may it", "needs"), [(q.area, q.what, q.needs) for q in questions()])
 
 
 def permissions() -> str:

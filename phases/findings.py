@@ -35,6 +35,26 @@ PERMISSIONS = (
 )
 """Checked before anything is changed; the roles in infra/kubernetes/rbac grant exactly these."""
 
+GRANTS = {
+    "create_in_database": (
+        "create a schema in the database",
+        'GRANT CREATE ON DATABASE "<database>" TO <the administrator>;',
+    ),
+    "create_extension": ("create extensions", "a login that is a member of azure_pg_admin"),
+    "act_for_application": (
+        "lock and drop what Open WebUI's role owns",
+        "GRANT <Open WebUI's role> TO <the administrator>;",
+    ),
+    "application_creates": (
+        "Open WebUI's role: create and own document_chunk",
+        "GRANT USAGE, CREATE ON SCHEMA public TO <Open WebUI's role>;",
+    ),
+    "see_sessions": ("see every session (the health guard)", "GRANT pg_read_all_stats TO <the administrator>;"),
+}
+"""Privilege in PostgreSQL → what it is for, and how it is given. `DatabaseFacts.grants` says which are held."""
+
+NEEDED_TO_MIGRATE = ("create_in_database", "create_extension", "act_for_application", "application_creates")
+
 KNOWN_VERSION = "0.12"
 
 POLICIES = {
@@ -112,6 +132,9 @@ def _server_problems(survey: Survey) -> list[Problem]:
         message = f"PostgreSQL {database.version} does not offer the extension vector"
         hint = "Use a Flexible Server version that offers pgvector."
         problems.append(Problem("no_pgvector", Severity.BLOCKING, message, hint))
+    if database:
+        lacking = [key for key in NEEDED_TO_MIGRATE if database.grants.get(key) is False]
+        problems += [_lacks(GRANTS[key]) for key in lacking]
     table, address = (database.chunk_table, survey.address) if database else (None, None)
     if table and address and table.owner != address.role:
         message = f"document_chunk belongs to {table.owner}, but Open WebUI connects as {address.role} and must own it"
@@ -121,6 +144,11 @@ def _server_problems(survey: Survey) -> list[Problem]:
         message = f"document_chunk already holds {table.rows:,} rows; they are kept"
         problems.append(Problem("rows_present", Severity.NOTE, message))
     return problems
+
+
+def _lacks(grant: tuple[str, str]) -> Problem:
+    what, needs = grant
+    return Problem("grants", Severity.BLOCKING, f"the database login may not: {what}", needs)
 
 
 def _budget_problems(survey: Survey) -> list[Problem]:

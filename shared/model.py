@@ -204,6 +204,8 @@ class DatabaseFacts:
     available_extensions: dict[str, str]
     chunk_table: ChunkTable | None = None
     ledger_exists: bool = False
+    grants: dict[str, bool] = field(default_factory=dict)
+    """Privilege (`phases.findings.GRANTS`) → whether it is held."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from psycopg.errors import (
     TooManyConnections,
     UndefinedFile,
 )
+from psycopg.rows import dict_row
 
 from shared.connection_budget import ServerLimits
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
@@ -62,6 +63,7 @@ class PostgresDatabase:
                 available_extensions=_available(connection),
                 chunk_table=_read_chunk_table(connection),
                 ledger_exists=_one(connection, "select to_regnamespace('scaleout') is not null"),
+                grants=_read_grants(connection, role),
             )
 
     def read_chunk_table(self) -> ChunkTable | None:
@@ -120,6 +122,19 @@ select count(*) from pg_stat_activity
 where backend_type = 'client backend' and pid <> pg_backend_pid() and usename is distinct from %s
 """
 
+GRANTS = """
+with application as (select to_regrole(quote_ident(%(role)s)) as role)
+select has_database_privilege(current_database(), 'create') as create_in_database,
+       case when to_regrole('azure_pg_admin') is null then has_database_privilege(current_database(), 'create')
+            else pg_has_role('azure_pg_admin', 'member') end as create_extension,
+       coalesce(pg_has_role(role, 'member'), false) as act_for_application,
+       coalesce(has_schema_privilege(role, 'public', 'create'), false) as application_creates,
+       pg_has_role('pg_read_all_stats', 'usage') as see_sessions
+from application
+"""
+"""Source: learn.microsoft.com/azure/postgresql/security/security-access-control, azure_pg_admin; a plain PostgreSQL has
+no such role, and there `vector` needs what the extension's control file asks for."""
+
 CHUNK_TABLE = """
 select format_type(a.atttypid, a.atttypmod), a.atttypmod, pg_get_userbyid(c.relowner),
        array(select indexrelid::regclass::text from pg_index where indrelid = c.oid order by 1)
@@ -147,6 +162,11 @@ def _read_limits(connection: psycopg.Connection[Any]) -> ServerLimits:
 def _available(connection: psycopg.Connection[Any]) -> dict[str, str]:
     wanted = "select name, default_version from pg_available_extensions where name in ('vector', 'uuid-ossp')"
     return dict(connection.execute(wanted).fetchall())
+
+
+def _read_grants(connection: psycopg.Connection[Any], role: str) -> dict[str, bool]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return dict(cursor.execute(GRANTS.encode(), {"role": role}).fetchone() or {})
 
 
 def _read_chunk_table(connection: psycopg.Connection[Any]) -> ChunkTable | None:

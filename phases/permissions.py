@@ -1,0 +1,148 @@
+"""What the app's identity may and may not do, asked and not tried: nothing is written, whatever the answers are.
+
+Kubernetes answers for every verb that the phases use (SelfSubjectAccessReview). Azure and the key vault are read where
+the app reads them. PostgreSQL tells which privileges the login holds. What only a write would show is left as not
+known. The preflight asks the same, and refuses to start while an answer is no.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from phases.findings import GRANTS, PERMISSIONS, Permission
+from shared import deployments
+from shared.container_environment import read_database_address
+from shared.errors import ConfigurationError, MigrationError, PermissionMissing
+from shared.model import DatabaseAddress, Target
+from shared.ports import Cluster, Ports
+
+NAMESPACE_ROLE = "the custom role Scaleout namespace, or infra/kubernetes/rbac/namespace.yaml"
+CLUSTER_ROLE = "the custom role Scaleout cluster, or infra/kubernetes/rbac/cluster.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`needs`: the role or grant that lets the identity do it."""
+
+    area: str
+    what: str
+    needs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`allowed`: None where it could not be asked; `detail` says why not."""
+
+    area: str
+    what: str
+    allowed: bool | None
+    needs: str
+    detail: str = ""
+
+
+LOGIN = Question(
+    "Azure", "fetch the cluster's kubeconfig and sign in", "Azure Kubernetes Service Cluster User Role on the cluster"
+)
+SERVER = Question(
+    "Azure", "read the database server and its parameters", "the custom role Scaleout database parameters on the server"
+)
+ALLOW_LIST = Question("Azure", "write the parameter azure.extensions", SERVER.needs)
+SECRET = Question("Key Vault", "read the administrator's password", "Key Vault Secrets User on the secret")
+DATABASE = Question(
+    "PostgreSQL", "sign in to Open WebUI's database", "the administrator's login, and a firewall that lets the app in"
+)
+ONLY_A_WRITE = "only a write would show it; the same role gives reading and writing"
+
+
+def questions() -> list[Question]:
+    """All of them, in the order in which they are asked."""
+    kubernetes = [_kubernetes_question(group) for group in _groups()]
+    postgres = [Question("PostgreSQL", what, needs) for what, needs in GRANTS.values()]
+    return [LOGIN, *kubernetes, SERVER, ALLOW_LIST, SECRET, DATABASE, *postgres]
+
+
+def check(target: Target, ports: Ports) -> list[Answer]:
+    """Ask everything; an answer that cannot be had hides no other."""
+    login = _ask(LOGIN, ports.cluster.version)
+    server = _ask(SERVER, ports.server.read)
+    secret = _ask(SECRET, lambda: ports.secrets.read(target.admin_password_secret))
+    write = Answer(ALLOW_LIST.area, ALLOW_LIST.what, False if server.allowed is False else None, ALLOW_LIST.needs)
+    kubernetes = [_ask_kubernetes(ports.cluster, group, login) for group in _groups()]
+    return [
+        login,
+        *kubernetes,
+        server,
+        _with(write, ONLY_A_WRITE),
+        secret,
+        *_ask_database(target, ports, (login, server, secret)),
+    ]
+
+
+def _ask(question: Question, read: Callable[[], object]) -> Answer:
+    allowed, detail = _attempt(read)
+    return Answer(question.area, question.what, allowed, question.needs, detail)
+
+
+def _attempt(read: Callable[[], object]) -> tuple[bool | None, str]:
+    try:
+        read()
+    except PermissionMissing as error:
+        return False, error.message
+    except MigrationError as error:
+        return None, f"{error.message} {error.hint}".strip()
+    return True, ""
+
+
+def _groups() -> Iterator[list[Permission]]:
+    """The verbs of one resource together."""
+    found: dict[tuple[str, str], list[Permission]] = {}
+    for permission in PERMISSIONS:
+        found.setdefault((permission.group, permission.resource), []).append(permission)
+    yield from found.values()
+
+
+def _kubernetes_question(group: list[Permission]) -> Question:
+    verbs = ", ".join(permission.verb for permission in group)
+    return Question(
+        "Kubernetes", f"{verbs} {group[0].resource}", NAMESPACE_ROLE if group[0].namespaced else CLUSTER_ROLE
+    )
+
+
+def _ask_kubernetes(cluster: Cluster, group: list[Permission], login: Answer) -> Answer:
+    question = _kubernetes_question(group)
+    if not login.allowed:
+        return Answer(question.area, question.what, None, question.needs, "the cluster could not be asked")
+
+    def ask() -> None:
+        may = (p for p in group if not cluster.may(p.verb, p.resource, group=p.group, namespaced=p.namespaced))
+        if missing := ", ".join(p.verb for p in may):
+            raise PermissionMissing(f"may not {missing}")
+
+    return _ask(question, ask)
+
+
+def _ask_database(target: Target, ports: Ports, needed: tuple[Answer, ...]) -> list[Answer]:
+    """Its address is in the cluster, its administrator's name in Azure and the password in the vault."""
+    grants: dict[str, bool] = {}
+
+    def read() -> None:
+        address = _address(ports.cluster, target)
+        grants.update(ports.databases.as_admin(address).read_facts(address.role).grants)
+
+    login = _ask(DATABASE, read)
+    if not all(answer.allowed for answer in needed):
+        login = Answer(DATABASE.area, DATABASE.what, None, DATABASE.needs, login.detail)
+    why = "" if login.allowed else "the database could not be asked"
+    return [login] + [Answer("PostgreSQL", what, grants.get(key), needs, why) for key, (what, needs) in GRANTS.items()]
+
+
+def _address(cluster: Cluster, target: Target) -> DatabaseAddress:
+    found = cluster.read("Deployment", target.deployment)
+    containers = deployments.pod_spec(found)["containers"] if found else []
+    addresses = (read_database_address(cluster, container) for container in containers)
+    if (address := next((a for a in addresses if a), None)) is None:
+        raise ConfigurationError(f"Deployment {target.deployment} names no PostgreSQL in DATABASE_URL")
+    return address
+
+
+def _with(answer: Answer, detail: str) -> Answer:
+    return Answer(answer.area, answer.what, answer.allowed, answer.needs, detail)
