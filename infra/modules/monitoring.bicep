@@ -10,20 +10,39 @@ param guardRuns bool
 
 // Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles/monitor
 var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
+// The events are those of shared/telemetry.py; tests/telemetry sends each and finds every field that is asked for here.
 var rules = [
   {
     name: 'needs-an-operator'
     title: 'A migration or the guard needs an operator'
     severity: 1
-    query: 'AppTraces | where SeverityLevel >= 3 and Message has "operator"'
+    query: 'AppEvents | where Name == "operator_needed"'
     window: 'PT5M'
     operator: 'GreaterThan'
     threshold: 0
   }
   {
-    name: 'failed'
-    title: 'A function of Scaleout failed'
+    name: 'run-failed'
+    title: 'A migration failed and was undone, or halted'
     severity: 2
+    query: 'AppEvents | where Name == "run_ended" and tostring(Properties.failed) == "true"'
+    window: 'PT5M'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+  {
+    name: 'budget-exceeded'
+    title: 'More database connections are wanted than there are'
+    severity: 2
+    query: 'AppEvents | where Name == "budget_exceeded" and tostring(Properties.source) == "guard"'
+    window: 'PT5M'
+    operator: 'GreaterThan'
+    threshold: 0
+  }
+  {
+    name: 'function-failed'
+    title: 'A function of Scaleout failed'
+    severity: 3
     query: 'AppRequests | where Success == false'
     window: 'PT15M'
     operator: 'GreaterThan'
@@ -31,9 +50,9 @@ var rules = [
   }
   {
     name: 'guard-silent'
-    title: 'The health guard has not run for 15 minutes'
+    title: 'The health guard has not judged for 15 minutes'
     severity: 2
-    query: 'AppRequests | where OperationName has "guard"'
+    query: 'AppEvents | where Name == "guard_verdict"'
     window: 'PT15M'
     operator: 'LessThan'
     threshold: 1
