@@ -22,6 +22,9 @@ from shared.wire import JsonObject
 
 POD_END_DEADLINE = timedelta(minutes=10)
 """A pod of a dead node never ends by itself; its disk detaches after about 6 minutes (facts §7)."""
+KILLED_SURELY = timedelta(seconds=60)
+"""After its grace period the kubelet has killed the old pod. What then still shows it is a dead node, whose disk cannot
+be attached elsewhere: the old Deployment may come back."""
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:
@@ -38,9 +41,11 @@ def undo(plan: Plan, ports: Ports) -> Progress:
     if int(live["spec"].get("replicas", 1)) > 0:
         _stop(plan, live, ports)
         return _down(Progress(finished=False, step="stopping the new pods", check_again_in_seconds=0.3), since)
-    if pods := cluster.list("Pod", plan.facts.labels):
+    switched = SWITCHED_AT in deployments.annotations(live)
+    pods = cluster.list("Pod", plan.facts.labels)
+    if pods and (switched or ports.clock.now() - since < deployments.grace_period(before) + KILLED_SURELY):
         return _down(_await_end(plan, len(pods), since, ports), since)
-    if SWITCHED_AT in deployments.annotations(live):
+    if switched:
         carried = _carry_back(plan, live, ports)
         if not carried.finished:
             return _down(carried, since)

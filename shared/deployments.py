@@ -7,6 +7,7 @@ they are. Secrets are referred to as the user refers to them and never copied in
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -184,6 +185,11 @@ def field_owners(deployment: Manifest, fields: Mapping[str, FieldPath]) -> dict[
             if here is not None and entry.get("subresource") != "status":
                 owners[name] = str(entry.get("manager") or "unknown")
     return owners
+
+
+def grace_period(deployment: Manifest) -> timedelta:
+    """How long its pods may take to end before they are killed."""
+    return timedelta(seconds=float(pod_spec(deployment).get("terminationGracePeriodSeconds") or 30))
 
 
 def progress_failure(deployment: Manifest) -> str:

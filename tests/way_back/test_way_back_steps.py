@@ -1,0 +1,253 @@
+"""The steps of the way back, and of the stop before it, against a cluster of plain objects."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from phases import cut_over
+from phases.before_the_stop import prepare, record
+from phases.switch_plan import Plan, owner_problems
+from phases.way_back import POD_END_DEADLINE
+from shared import mover
+from shared.connection_budget import ServerLimits
+from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
+from shared.errors import ConfigurationError, NeedsOperator, PermanentError
+from shared.model import ChunkTable, Progress, Severity
+from shared.ports import Manifest
+from tests.way_back.fix_cluster import (
+    LABELS,
+    NAMES,
+    TARGET,
+    FakeClock,
+    FakeCluster,
+    deployment,
+    plan_for,
+    ports_of,
+    settled,
+)
+
+INDEXES = {"plan": {"settings": {"PGVECTOR_INDEX_METHOD": "hnsw"}}}
+CARRIED = {"chunks_added": 25, "verified": True}
+FAILED = {"error": {"message": "the disk is full", "hint": "Make room.", "kind": "permanent"}}
+
+
+class World:
+    """A cluster, a clock and the plan of a cut-over in it."""
+
+    def __init__(self) -> None:
+        self.cluster, self.clock = FakeCluster(), FakeClock()
+        self.cluster.objects["Deployment", "open-webui"] = deployment()
+        self.before = deployment()
+        self.plan = plan_for(self.cluster)
+        self.cluster.put("PersistentVolumeClaim", TARGET.files_claim, status={"phase": "Bound"}, spec={})
+        self.cluster.put("PersistentVolume", "pv-disk", spec={"persistentVolumeReclaimPolicy": "Retain"})
+        self.cluster.put("ConfigMap", NAMES.code)
+        self.facts: Any = SimpleNamespace(
+            chunk_table=ChunkTable(1, 1536, "vector", "openwebui"),
+            ledger_exists=True,
+            limits=ServerLimits(50, 10, 5),
+            sessions=2,
+        )
+        databases = SimpleNamespace(as_admin=lambda _: SimpleNamespace(read_facts=lambda _: self.facts))
+        self.ports = ports_of(self.cluster, self.clock, databases)
+        self.cluster.job_lines = {
+            self.plan.index.name: {"result": INDEXES},
+            self.plan.finish.name: {"result": {"files": {}, "vectors": {}, "verification": {"equal": True}}},
+            self.plan.carry_back.name: {"result": CARRIED},
+        }
+
+    @property
+    def live(self) -> Manifest:
+        return self.cluster.objects["Deployment", "open-webui"]
+
+    def switch(self, *, answered: bool) -> None:
+        """As a finished cut-over leaves it."""
+        patch = prepare(self.plan, self.live, INDEXES, self.ports)
+        self.cluster.apply(record(self.plan, self.live, patch))
+        noted = {STOPPED_AT: "2026-01-01T00:00:00+00:00", SWITCHED_AT: "x"} | ({ANSWERED_AT: "x"} if answered else {})
+        self.cluster.patch("Deployment", "open-webui", patch | {"metadata": {"annotations": noted}})
+
+    def undo(self, times: int = 8) -> Progress:
+        """Call undo until it is finished, the cluster doing its work in between."""
+        for _ in range(times):
+            done = cut_over.undo(self.plan, self.ports)
+            if done.finished:
+                return done
+            self.clock.pass_by(seconds=1)
+            self.live["status"] = settled(int(self.live["spec"]["replicas"]))
+            self.live["metadata"]["generation"] = 1
+        return done
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_what_users_did_is_carried_back_before_the_old_pod_starts(world: World) -> None:
+    world.switch(answered=True)
+    world.cluster.log.clear()
+    done = world.undo()
+    assert done.result["carried_back"] == CARRIED
+    steps = [line.split(" {")[0] for line in world.cluster.log if "Secret" not in line]
+    assert steps.index(f"apply Job {world.plan.carry_back.name}") < steps.index("replace Deployment open-webui")
+    assert world.live["spec"] == world.before["spec"]
+    assert ("Secret", NAMES.record) not in world.cluster.objects
+
+
+def test_nothing_is_carried_back_when_nothing_was_switched(world: World) -> None:
+    patch = prepare(world.plan, world.live, INDEXES, world.ports)
+    world.cluster.apply(record(world.plan, world.live, patch))
+    stopped = {"metadata": {"annotations": {STOPPED_AT: "2026-01-01T00:00:00+00:00"}}, "spec": {"replicas": 0}}
+    world.cluster.patch("Deployment", "open-webui", stopped)
+    done = world.undo()
+    assert "carried_back" not in done.result
+    assert f"apply Job {world.plan.carry_back.name}" not in world.cluster.log
+
+
+def test_no_pod_of_the_new_side_is_left_when_the_disk_is_written(world: World) -> None:
+    world.switch(answered=True)
+    world.cluster.put("Pod", "new", spec={})["metadata"]["labels"] = LABELS
+    assert not world.undo(3).finished
+    assert f"apply Job {world.plan.carry_back.name}" not in world.cluster.log
+
+
+def test_pods_that_never_end_need_an_operator(world: World) -> None:
+    world.switch(answered=True)
+    world.cluster.put("Pod", "new", spec={})["metadata"]["labels"] = LABELS
+    world.undo(2)
+    world.clock.time += POD_END_DEADLINE
+    with pytest.raises(NeedsOperator, match="do not end"):
+        world.undo(1)
+
+
+def test_when_carrying_back_fails_the_side_that_holds_everything_serves_again(world: World) -> None:
+    world.switch(answered=True)
+    world.cluster.job_lines[world.plan.carry_back.name] = FAILED
+    with pytest.raises(NeedsOperator, match=r"the new side serves again.*the disk is full"):
+        world.undo()
+    assert world.live["spec"]["replicas"] == 1
+    assert SWITCHED_AT in world.live["metadata"]["annotations"]
+    world.cluster.job_lines[world.plan.carry_back.name] = {"result": CARRIED}
+    world.clock.pass_by(days=3)
+    done = world.undo()  # asked again, it carries back what was written until now, and measures from now
+    assert (done.finished, done.result["carried_back"]) == (True, CARRIED)
+    assert done.result["downtime_seconds"] < 60
+
+
+def test_a_new_side_that_never_answered_does_not_hold_up_the_old_one(world: World) -> None:
+    world.switch(answered=False)
+    world.cluster.job_lines[world.plan.carry_back.name] = FAILED
+    assert world.undo().finished
+    assert world.live["spec"] == world.before["spec"]
+
+
+def test_a_deployment_that_was_deleted_since_is_made_again_after_carrying_back(world: World) -> None:
+    world.switch(answered=True)
+    world.cluster.delete("Deployment", "open-webui")
+    done = world.undo()
+    assert done.result["carried_back"] == CARRIED
+    assert world.live["spec"] == world.before["spec"]
+    assert not world.live["metadata"].get("annotations")
+
+
+def test_only_the_way_back_may_write_to_the_disk(world: World) -> None:
+    def disk_mount(job: mover.MoverJob) -> dict[str, Any]:
+        spec = mover.job_manifest(job, deployment())["spec"]["template"]["spec"]
+        return next(one for one in spec["containers"][0]["volumeMounts"] if one["name"] == "disk")
+
+    assert disk_mount(world.plan.finish)["readOnly"]
+    assert "readOnly" not in disk_mount(world.plan.carry_back)
+    assert "affinity" not in mover.job_manifest(world.plan.carry_back, deployment())["spec"]["template"]["spec"]
+
+
+def test_everything_that_would_fail_after_the_stop_is_listed_before_it(world: World) -> None:
+    world.live["spec"]["template"]["spec"]["containers"][0]["image"] = "other"
+    world.cluster.put("PersistentVolumeClaim", TARGET.files_claim, status={"phase": "Pending"}, spec={})
+    world.cluster.put("PersistentVolume", "pv-disk", spec={"persistentVolumeReclaimPolicy": "Delete"})
+    world.cluster.delete("ConfigMap", NAMES.code)
+    world.cluster.forbidden = {"jobs"}
+    reference = {"name": "WEBUI_SECRET_KEY", "valueFrom": {"secretKeyRef": {"name": "gone", "key": "k"}}}
+    redis = {"name": "REDIS_URL", "value": "redis://x"}
+    world.plan = replace(world.plan, environment=(*world.plan.environment, reference, redis))
+    world.facts.chunk_table, world.facts.ledger_exists, world.facts.sessions = None, False, 30
+    with pytest.raises(ConfigurationError) as caught:
+        prepare(world.plan, world.live, INDEXES, world.ports)
+    for words in (
+        "was changed after it was planned",
+        "is not bound",
+        "is not set to Retain",
+        f"ConfigMap {NAMES.code} is gone",
+        "may not create jobs",
+        "Secret gone has no key k",
+        "Redis (open-webui-redis) is not ready",
+        "document_chunk is gone",
+        "the ledger (schema scaleout) is gone",
+        "5 connections beside the 30 of others, 10 are needed",
+    ):
+        assert words in caught.value.message, words
+
+
+def test_a_switch_that_the_api_server_would_refuse_stops_nothing(world: World) -> None:
+    world.cluster.refuses = "exceeded quota"
+    world.cluster.apply(mover.job_manifest(world.plan.index, world.live))
+    with pytest.raises(ConfigurationError, match="exceeded quota"):
+        cut_over.apply(world.plan, world.ports)
+    assert world.live["spec"]["replicas"] == 1
+    assert STOPPED_AT not in (world.live["metadata"].get("annotations") or {})
+
+
+@pytest.mark.parametrize("hangs", ["pod", "job"])
+def test_every_step_before_the_switch_has_a_deadline(world: World, hangs: str) -> None:
+    world.cluster.apply(mover.job_manifest(world.plan.index, world.live))
+    cut_over.apply(world.plan, world.ports)
+    if hangs == "pod":
+        world.cluster.put("Pod", "old", spec={})["metadata"]["labels"] = LABELS
+    else:
+        world.cluster.job_lines.pop(world.plan.finish.name)
+    assert not cut_over.apply(world.plan, world.ports).finished
+    world.clock.pass_by(seconds=world.plan.step_deadline_seconds + 1)
+    with pytest.raises(PermanentError, match="the old pod comes back"):
+        cut_over.apply(world.plan, world.ports)
+    assert world.undo().finished  # at once, also when a dead node still shows the old pod
+    assert world.live["spec"] == world.before["spec"]
+
+
+def test_the_users_reference_gives_way_to_our_value(world: World) -> None:
+    entry = {"name": "VECTOR_DB", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
+    world.live["spec"]["template"]["spec"]["containers"][0]["env"].append(entry)
+    world.plan = plan_for(world.cluster)
+    world.switch(answered=True)
+    env = {one["name"]: one for one in world.live["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env["VECTOR_DB"] == {"name": "VECTOR_DB", "value": "pgvector"}
+    assert env["DATABASE_URL"] == deployment()["spec"]["template"]["spec"]["containers"][0]["env"][0]
+
+
+def owned(plan: Plan, manager: str) -> Manifest:
+    live = deployment()
+    fields = {
+        "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:volumes": {'k:{"name":"data"}': {"f:name": {}}}}}}
+    }
+    live["metadata"]["managedFields"] = [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]
+    return live
+
+
+@pytest.mark.parametrize(
+    ("manager", "force", "codes"),
+    [
+        ("kubectl", False, ["field_owners"]),
+        ("argocd-controller", False, ["field_owners", "reconciled"]),
+        ("argocd-controller", True, ["field_owners"]),
+        ("scaleout", False, []),
+    ],
+)
+def test_owners_of_fields_that_change_are_shown_and_reconcilers_block(
+    world: World, manager: str, force: bool, codes: list[str]
+) -> None:
+    problems = owner_problems(owned(world.plan, manager), world.plan.facts, world.plan.environment, force=force)
+    assert [one.code for one in problems] == codes
+    if codes:
+        assert f"replicas ({manager}); volume data ({manager})" in problems[0].message
+    assert all((one.severity is Severity.BLOCKING) == (one.code == "reconciled") for one in problems)
