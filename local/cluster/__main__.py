@@ -8,7 +8,9 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from local.cluster.access import DenyRule
+import yaml
+
+from local.cluster.access import DenyRule, Grant, grants_of
 from local.cluster.controllers import Timing
 from local.cluster.server import Server, Settings, erase, until_terminated
 
@@ -22,8 +24,10 @@ def main() -> None:
         autoscaler_sync=timedelta(seconds=arguments.autoscaler_sync_seconds),
         job_backoff=timedelta(seconds=arguments.job_backoff_seconds),
     )
+    granted = tuple(grant for file in arguments.grant for grant in file) if arguments.grant else None
+    settings = Settings(arguments.dir, arguments.port, tuple(arguments.deny), granted, timing)
     try:
-        asyncio.run(_serve(Settings(arguments.dir, arguments.port, tuple(arguments.deny), timing)))
+        asyncio.run(_serve(settings))
     except OSError as error:
         sys.exit(f"error: the local cluster cannot run in {arguments.dir}: {error}")
 
@@ -36,6 +40,16 @@ async def _serve(settings: Settings) -> None:
         await until_terminated()
     finally:
         await server.stop()
+
+
+def _read_grants(file: str) -> tuple[Grant, ...]:
+    try:
+        granted = grants_of(Path(file).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not granted:
+        raise argparse.ArgumentTypeError(f"{file} holds no Role and no ClusterRole")
+    return granted
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="VERB:RESOURCE[:NAMESPACE]",
         help="what the limited user may not do, e.g. create:pods/exec or *:secrets:ollama; may be repeated",
+    )
+    parser.add_argument(
+        "--grant",
+        type=_read_grants,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="let the limited user do only what the Roles and ClusterRoles in this manifest allow; may be repeated",
     )
     parser.add_argument(
         "--autoscaler-sync-seconds", type=float, default=15.0, help="how often autoscalers look (default 15, as in AKS)"

@@ -1,14 +1,19 @@
 """Who may do what: bearer tokens, and for one limited user a list of what is denied.
 
-Two users exist: `admin`, who may do everything, and `limited`, who may do everything except what the rules deny. The
-rules are enough to rehearse a missing permission and to answer SelfSubjectAccessReview truthfully; they are not RBAC.
+Two users exist: `admin`, who may do everything, and `limited`, who may do what was granted to him (without any grant:
+everything) and was not denied. Grants are the rules of Roles, so that the rights asked for in production can be tried
+in a rehearsal; denials take single ones away. SelfSubjectAccessReview answers by the same rules.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+import yaml
+
 ANONYMOUS = "system:anonymous"
+# Everyone may ask about himself. Source: the default ClusterRole system:basic-user.
+_OWN_REVIEWS = ("authorization.k8s.io", "authentication.k8s.io")
 _OPEN_PATHS = ("/version", "/readyz", "/livez", "/healthz")
 
 
@@ -48,17 +53,63 @@ class DenyRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """One rule of a Role; `namespace` is the Role's own, empty for a ClusterRole, which holds everywhere."""
+
+    namespace: str
+    groups: frozenset[str]
+    resources: frozenset[str]
+    verbs: frozenset[str]
+    names: frozenset[str] = frozenset()
+
+    def covers(self, action: Action) -> bool:
+        return (
+            self.namespace in ("", action.namespace)
+            and bool(self.groups & {"*", action.group})
+            and bool(self.resources & {"*", action.resource})
+            and bool(self.verbs & {"*", action.verb})
+            and (not self.names or action.name in self.names)
+        )
+
+
+def grants_of(manifest: str) -> tuple[Grant, ...]:
+    """Read the rules of all Roles and ClusterRoles in a YAML manifest; everything else in it is passed over."""
+    roles = [each for each in yaml.safe_load_all(manifest) if each and each.get("kind") in ("Role", "ClusterRole")]
+    return tuple(
+        Grant(
+            "" if role["kind"] == "ClusterRole" else role["metadata"].get("namespace", "default"),
+            frozenset(rule.get("apiGroups", ())),
+            frozenset(rule.get("resources", ())),
+            frozenset(rule["verbs"]),
+            frozenset(rule.get("resourceNames", ())),
+        )
+        for role in roles
+        for rule in role.get("rules") or ()
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     name: str
     groups: tuple[str, ...] = ("system:authenticated",)
     denied: tuple[DenyRule, ...] = ()
+    granted: tuple[Grant, ...] | None = None
+    """None: everything."""
 
     def may(self, action: Action) -> bool:
-        return self.name != ANONYMOUS and not any(rule.matches(action) for rule in self.denied)
+        if self.name == ANONYMOUS or any(rule.matches(action) for rule in self.denied):
+            return False
+        return action.group in _OWN_REVIEWS or self.granted is None or any(g.covers(action) for g in self.granted)
 
     def may_read(self, path: str) -> bool:
         """Say whether a path that is no resource (discovery, health) is open to this user."""
         return self.name != ANONYMOUS or path in _OPEN_PATHS
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    admin: str
+    limited: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +119,10 @@ class Users:
     by_token: Mapping[str, User] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, admin_token: str, limited_token: str, denied: Sequence[DenyRule]) -> "Users":
+    def of(cls, tokens: Tokens, denied: Sequence[DenyRule] = (), granted: Sequence[Grant] | None = None) -> "Users":
         admin = User("admin", ("system:masters", "system:authenticated"))
-        return cls({admin_token: admin, limited_token: User("limited", denied=tuple(denied))})
+        limited = User("limited", denied=tuple(denied), granted=None if granted is None else tuple(granted))
+        return cls({tokens.admin: admin, tokens.limited: limited})
 
     def find(self, authorization: str | None) -> User | None:
         """Return the user of an Authorization header: anonymous without one, None when it is not known."""

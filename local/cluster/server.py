@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from local.cluster import controllers
-from local.cluster.access import DenyRule, Users
+from local.cluster.access import DenyRule, Grant, Tokens, Users
 from local.cluster.identity import HOST, Identity, write_private
 from local.cluster.kinds import NAMESPACES
 from local.cluster.kubelet_proxy import KubeletProxy
@@ -31,6 +31,8 @@ class Settings:
     """0: the port of the last time, or any free one."""
     denied: tuple[DenyRule, ...] = ()
     """What the user of `kubeconfig-limited` may not do."""
+    granted: tuple[Grant, ...] | None = None
+    """All that he may do; None: everything."""
     timing: controllers.Timing = field(default_factory=controllers.Timing)
 
     @property
@@ -54,7 +56,8 @@ class Server:
         for name in _INITIAL_NAMESPACES:
             if self._registry.store.get(Key(NAMESPACES, "", name)) is None:
                 self._registry.create(NAMESPACES, "", {"metadata": {"name": name}}, Writer("kube-apiserver"))
-        users = Users.of(identity.admin_token, identity.limited_token, self._settings.denied)
+        tokens = Tokens(identity.admin_token, identity.limited_token)
+        users = Users.of(tokens, self._settings.denied, self._settings.granted)
         self._kubelets = KubeletProxy(self._registry.store)
         application = RestApi(self._registry, users, self._kubelets).application()
         # A watch without news would not notice that its client has gone; cancelling it does.

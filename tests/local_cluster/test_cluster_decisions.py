@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from local.cluster import selectors
-from local.cluster.access import Action, DenyRule, User, Users
+from local.cluster.access import Action, DenyRule, Tokens, User, Users, grants_of
 from local.cluster.controllers import autoscaling, completion
-from local.cluster.controllers.autoscaling import Bounds, Measurement, Recommendation
+from local.cluster.controllers.autoscaling import Bounds, Change, Measurement, Recommendation
 from local.cluster.controllers.completion import Tally
 from local.cluster.controllers.deployment import template_hash
 from local.cluster.controllers.job_accounting import TRACKING, account
@@ -322,7 +322,35 @@ class TestAutoscaling:
         assert autoscaling.wanted_replicas(CPU, Measurement(used, 100 * pods, pods), pods) == wanted
 
     def test_grows_at_most_to_the_double_or_by_four(self) -> None:
-        assert [autoscaling.limit_rate(current, 100) for current in (1, 3, 10)] == [5, 7, 20]
+        limited = [autoscaling.limit_rate(PLAIN, current, 100, (), NOW)[0] for current in (1, 3, 10)]
+        assert limited == [5, 7, 20]
+
+    @pytest.mark.parametrize(
+        ("current", "wanted", "seconds_ago", "difference", "allowed"),
+        [
+            pytest.param(2, 9, 99, 0, 4, id="two more at once"),
+            pytest.param(4, 9, 59, 2, 4, id="no more within the minute"),
+            pytest.param(3, 9, 59, 1, 4, id="what is left of it"),
+            pytest.param(4, 9, 60, 2, 6, id="two more after it"),
+            pytest.param(4, 1, 99, 0, 3, id="one fewer"),
+            pytest.param(3, 1, 119, -1, 3, id="not another one within two minutes"),
+            pytest.param(3, 1, 120, -1, 2, id="but after them"),
+        ],
+    )
+    def test_changes_no_faster_than_its_policies_allow(
+        self, current: int, wanted: int, seconds_ago: int, difference: int, allowed: int
+    ) -> None:
+        up = {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}]}
+        down = {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 120}]}
+        rules = {"spec": {**PLAIN["spec"], "behavior": {"scaleUp": up, "scaleDown": down}}}
+        earlier = (Change(NOW - timedelta(seconds=seconds_ago), difference),)
+        replicas, remembered = autoscaling.limit_rate(rules, current, wanted, earlier, NOW)
+        assert replicas == allowed
+        assert (remembered[-1] == Change(NOW, replicas - current)) is (replicas != current)
+
+    def test_can_be_forbidden_to_shrink(self) -> None:
+        rules = {"spec": {**PLAIN["spec"], "behavior": {"scaleDown": {"selectPolicy": "Disabled"}}}}
+        assert autoscaling.limit_rate(rules, 4, 1, (), NOW)[0] == 4
 
     def test_keeps_its_bounds(self) -> None:
         assert [Bounds(2, 5).clamp(replicas) for replicas in (1, 3, 9)] == [2, 3, 5]
@@ -389,15 +417,51 @@ class TestAccess:
     def test_of_a_limited_user(self, action: Action, may: bool) -> None:
         assert User("limited", denied=self.RULES).may(action) is may
 
+    ROLES = """
+kind: Role
+metadata: {namespace: ollama}
+rules:
+  - {apiGroups: [""], resources: [pods, pods/exec], verbs: [get, create]}
+  - {apiGroups: [apps], resources: [deployments], resourceNames: [open-webui], verbs: ["*"]}
+---
+kind: ClusterRole
+metadata: {name: x}
+rules:
+  - {apiGroups: [storage.k8s.io], resources: ["*"], verbs: [get]}
+---
+kind: RoleBinding
+"""
+
+    @pytest.mark.parametrize(
+        ("action", "may"),
+        [
+            (Action("create", "", "pods/exec", "ollama"), True),
+            (Action("create", "", "pods/exec", "other"), False),
+            (Action("delete", "", "pods", "ollama"), False),
+            (Action("get", "", "pods/log", "ollama"), False),
+            (Action("patch", "apps", "deployments", "ollama", "open-webui"), True),
+            (Action("patch", "apps", "deployments", "ollama", "another"), False),
+            (Action("get", "storage.k8s.io", "storageclasses"), True),
+            (Action("list", "", "nodes"), False),
+            (Action("create", "authorization.k8s.io", "selfsubjectaccessreviews"), True),
+        ],
+    )
+    def test_of_a_user_with_roles(self, action: Action, may: bool) -> None:
+        assert User("limited", granted=grants_of(self.ROLES)).may(action) is may
+
+    def test_a_denial_outweighs_a_grant(self) -> None:
+        user = User("limited", denied=self.RULES, granted=grants_of(self.ROLES))
+        assert not user.may(Action("create", "", "pods/exec", "ollama"))
+
     def test_tokens_tell_who_it_is(self) -> None:
-        users = Users.of("a-token", "l-token", [])
+        users = Users.of(Tokens("a-token", "l-token"))
         found = [
             users.find(header) for header in ("Bearer a-token", "bearer l-token", None, "Bearer x", "Basic a-token")
         ]
         assert [user.name if user else None for user in found] == ["admin", "limited", "system:anonymous", None, None]
 
     def test_nobody_in_particular_may_do_nothing_but_ask_for_health(self) -> None:
-        anonymous = Users.of("a", "l", []).find(None)
+        anonymous = Users.of(Tokens("a", "l")).find(None)
         assert anonymous is not None
         assert not anonymous.may(Action("get", "", "pods"))
         assert anonymous.may_read("/readyz")

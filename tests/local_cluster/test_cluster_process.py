@@ -27,6 +27,26 @@ def test_a_rule_that_makes_no_sense_is_bad_usage() -> None:
     assert "nonsense" in ended.stderr
 
 
+def test_a_manifest_without_roles_is_bad_usage(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("kind: ConfigMap")
+    grant = ["--grant", str(tmp_path / "empty.yaml")]
+    command = [sys.executable, "-m", "local.cluster", "--dir", str(tmp_path), *grant]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "holds no Role" in ended.stderr
+
+
+def test_a_user_with_roles_may_do_what_they_say_and_discover_the_rest(tmp_path: Path) -> None:
+    rules = 'rules: [{apiGroups: [""], resources: [configmaps], verbs: [list]}]'
+    (tmp_path / "role.yaml").write_text(f"kind: Role\nmetadata: {{namespace: default}}\n{rules}\n")
+    with process("local.cluster", "--dir", tmp_path, "--grant", tmp_path / "role.yaml"):
+        limited = Cluster(str(tmp_path / "kubeconfig-limited"), "default")
+        assert limited.kind("apps/v1", "Deployment").name == "deployments"
+        limited.core.list_namespaced_config_map("default")
+        with refused(403, "Forbidden"):
+            limited.core.list_namespaced_config_map("kube-system")
+
+
 def test_a_port_that_is_taken_is_an_error_in_one_line(tmp_path: Path) -> None:
     with process("local.cluster", "--dir", tmp_path / "one") as running:
         port = running["server"].rpartition(":")[2]

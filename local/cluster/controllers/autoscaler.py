@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from local.cluster import selectors
 from local.cluster.controllers import autoscaling
-from local.cluster.controllers.autoscaling import Measurement, Recommendation
+from local.cluster.controllers.autoscaling import Change, Measurement, Recommendation
 from local.cluster.controllers.ownership import MANAGER
 from local.cluster.controllers.recorder import Recorder
 from local.cluster.kinds import AUTOSCALERS, PODS, find_kind
@@ -59,7 +59,8 @@ class Autoscaler:
         self._events = Recorder(registry, "horizontal-pod-autoscaler")
         self._kubelets = kubelets
         self._period = period.total_seconds()
-        self._history: dict[Key, tuple[Recommendation, ...]] = {}
+        self._recommendations: dict[Key, tuple[Recommendation, ...]] = {}
+        self._changes: dict[Key, tuple[Change, ...]] = {}
         self._wake = asyncio.Event()
 
     def start(self) -> None:
@@ -77,7 +78,8 @@ class Autoscaler:
         if event.resource is AUTOSCALERS:
             self._wake.set()
             if event.type == DELETED:
-                self._history.pop(event.key, None)
+                self._recommendations.pop(event.key, None)
+                self._changes.pop(event.key, None)
 
     async def _run(self) -> None:
         while True:
@@ -136,12 +138,19 @@ class Autoscaler:
         except NoMetrics as reason:
             self._events.warning(autoscaler, "FailedGetResourceMetric", str(reason))
             return Decision(current, [able, ("ScalingActive", "False", "FailedGetResourceMetric", str(reason))])
-        history = self._history.get(key, ())
-        stable, self._history[key] = autoscaling.stabilize(autoscaler, history, wanted, current, self._registry.clock())
-        replicas = bounds.clamp(autoscaling.limit_rate(current, stable))
+        replicas = bounds.clamp(self._damped(key, autoscaler, current, wanted))
         valid = "the HPA was able to successfully calculate a replica count from cpu resource utilization"
         active = ("ScalingActive", "True", "ValidMetricFound", valid)
         return Decision(replicas, [able, active, _limited(wanted, bounds)], metrics)
+
+    def _damped(self, key: Key, autoscaler: Object, current: int, wanted: int) -> int:
+        """Return what is left of a wish after the stabilization windows and the scaling policies."""
+        now = self._registry.clock()
+        past = self._recommendations.get(key, ())
+        stable, self._recommendations[key] = autoscaling.stabilize(autoscaler, past, wanted, current, now)
+        changes = self._changes.get(key, ())
+        replicas, self._changes[key] = autoscaling.limit_rate(autoscaler, current, stable, changes, now)
+        return replicas
 
     def _measure(self, autoscaler: Object, target: Object, usage: Usage) -> tuple[int, list[Object]]:
         """Return the most that any metric asks for, and the metrics as the status shows them."""
