@@ -44,6 +44,13 @@ param secretNames array = [
   'postgres-admin-password'
 ]
 
+@description('How the app signs in to PostgreSQL: with the administrator password in the key vault, or as its identity.')
+@allowed([
+  'password'
+  'entra'
+])
+param postgresAuth string = 'password'
+
 @description('off, observe or act. Observe judges and reports and changes nothing.')
 @allowed([
   'off'
@@ -191,6 +198,7 @@ module functionApp 'modules/functionApp.bicep' = {
     postgresServer: postgresServer
     postgresResourceGroup: databaseGroup
     keyVaultName: keyVaultName
+    postgresAuth: postgresAuth
     guardMode: guardMode
     guardSchedule: guardSchedule
     guardTargets: guardTargets

@@ -46,7 +46,11 @@ SERVER = Question(
     "Azure", "read the database server and its parameters", "the custom role Scaleout database parameters on the server"
 )
 ALLOW_LIST = Question("Azure", "write the parameter azure.extensions", SERVER.needs)
-SECRET = Question("Key Vault", "read the administrator's password", "Key Vault Secrets User on the secret")
+SECRET = Question(
+    "Key Vault",
+    "read the administrator's password (with Entra login: get a token)",
+    "Key Vault Secrets User on the secret",
+)
 DATABASE = Question(
     "PostgreSQL", "sign in to Open WebUI's database", "the administrator's login, and a firewall that lets the app in"
 )
@@ -64,7 +68,7 @@ def check(target: Target, ports: Ports) -> list[Answer]:
     """Ask everything; an answer that cannot be had hides no other."""
     login = _ask(LOGIN, ports.cluster.version)
     server = _ask(SERVER, ports.server.read)
-    secret = _ask(SECRET, lambda: ports.secrets.read(target.admin_password_secret))
+    secret = _ask(SECRET, ports.databases.verify_login)
     write = Answer(ALLOW_LIST.area, ALLOW_LIST.what, False if server.allowed is False else None, ALLOW_LIST.needs)
     kubernetes = [_ask_kubernetes(ports.cluster, group, login) for group in _groups()]
     return [

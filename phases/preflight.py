@@ -66,7 +66,7 @@ def plan(brief: Brief, ports: Ports) -> Survey:
         found.problems += deployment_problems(deployment, facts)
     storage = found.attempt("storage", lambda: _read_storage(ports.cluster, brief))
     found.problems += _permission_problems(ports.cluster)
-    found.attempt("secret", lambda: ports.secrets.read(target.admin_password_secret))
+    found.attempt("secret", ports.databases.verify_login)
     server = found.attempt("server", ports.server.read)
     address = (
         found.attempt("database_url", lambda: _read_address(ports.cluster, deployment, facts, target))

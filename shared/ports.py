@@ -96,7 +96,10 @@ class Database(Protocol):
 
 
 class Databases(Protocol):
-    """Opens databases; fetches the administrator's password at that moment and keeps it nowhere."""
+    """Opens databases; fetches the administrator's password, or a token, at that moment and keeps it nowhere."""
+
+    def verify_login(self) -> None:
+        """Prove that the password or the token can be had; nothing connects."""
 
     def as_admin(self, address: DatabaseAddress) -> Database:
         """A handle; connects when it is used, one connection at a time."""

@@ -26,6 +26,10 @@ class Settings:
     """Its resource group; empty: the cluster's."""
     identity_client_id: str = field(default="", metadata={"env": "AZURE_CLIENT_ID"})
     """Client id of the user-assigned identity; empty: system-assigned, or the developer's login outside Azure."""
+    postgres_auth: str = field(default="password", metadata={"env": "SCALEOUT_POSTGRES_AUTH"})
+    """password | entra. With entra the login is the identity's, and a token takes the place of the secret."""
+    postgres_entra_user: str = field(default="", metadata={"env": "SCALEOUT_POSTGRES_ENTRA_USER"})
+    """The identity's name in PostgreSQL, for entra: the name under which it was made an administrator."""
     postgres_sslmode: str = field(default="verify-full", metadata={"env": "SCALEOUT_POSTGRES_SSLMODE"})
     """libpq's sslmode; the default checks the server's certificate and its name."""
     postgres_sslrootcert: str = field(default="", metadata={"env": "SCALEOUT_POSTGRES_SSLROOTCERT"})
@@ -62,6 +66,7 @@ class Settings:
 
 SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 GUARD_MODES = ("off", "observe", "act")
+POSTGRES_AUTHS = ("password", "entra")
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -71,6 +76,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     problems = []
     if settings.postgres_sslmode not in SSLMODES:
         problems.append(f"SCALEOUT_POSTGRES_SSLMODE must be one of {', '.join(SSLMODES)}")
+    if settings.postgres_auth not in POSTGRES_AUTHS:
+        problems.append(f"SCALEOUT_POSTGRES_AUTH must be one of {', '.join(POSTGRES_AUTHS)}")
+    if settings.postgres_auth == "entra" and not settings.postgres_entra_user:
+        problems.append("SCALEOUT_POSTGRES_AUTH=entra needs SCALEOUT_POSTGRES_ENTRA_USER, the identity's name")
     if settings.guard_mode not in GUARD_MODES:
         problems.append(f"SCALEOUT_GUARD_MODE must be one of {', '.join(GUARD_MODES)}")
     if settings.key_vault and not settings.key_vault.startswith("https://"):

@@ -19,6 +19,7 @@ param clusterName string
 param postgresServer string
 param postgresResourceGroup string
 param keyVaultName string
+param postgresAuth string
 param guardMode string
 param guardSchedule string
 param guardTargets string
@@ -131,6 +132,8 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     SCALEOUT_KEY_VAULT: 'https://${keyVaultName}${environment().suffixes.keyvaultDns}'
     SCALEOUT_POSTGRES_SERVER: postgresServer
     SCALEOUT_POSTGRES_RESOURCE_GROUP: postgresResourceGroup
+    SCALEOUT_POSTGRES_AUTH: postgresAuth
+    SCALEOUT_POSTGRES_ENTRA_USER: last(split(identityId, '/'))
     SCALEOUT_POSTGRES_SSLMODE: 'verify-full'
     SCALEOUT_POSTGRES_SSLROOTCERT: ''
     SCALEOUT_GUARD_SCHEDULE: guardSchedule

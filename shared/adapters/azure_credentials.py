@@ -3,12 +3,15 @@
 import os
 
 from azure.core.credentials import TokenCredential
+from azure.core.exceptions import AzureError
 from azure.identity import (
     AzureCliCredential,
     AzureDeveloperCliCredential,
     ChainedTokenCredential,
     ManagedIdentityCredential,
 )
+
+from shared.adapters.azure_errors import translated
 
 ARM_SCOPE = "https://management.azure.com/.default"
 KEY_VAULT_SCOPE = "https://vault.azure.net/.default"
@@ -35,3 +38,11 @@ def credential(client_id: str | None) -> TokenCredential:
         AzureCliCredential(process_timeout=LOGIN_TIMEOUT_SECONDS),
         AzureDeveloperCliCredential(process_timeout=LOGIN_TIMEOUT_SECONDS),
     )
+
+
+def postgres_token(credential: TokenCredential) -> str:
+    """A token for PostgreSQL, valid now; it is sent as the password."""
+    try:
+        return credential.get_token(POSTGRES_SCOPE).token
+    except AzureError as error:
+        raise translated(error, "get a token for PostgreSQL", role="an identity") from error

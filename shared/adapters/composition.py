@@ -10,7 +10,7 @@ from azure.core.credentials import TokenCredential
 from kubernetes.client import ApiClient
 
 from shared.adapters.aks import AksClusters, api_client
-from shared.adapters.azure_credentials import credential
+from shared.adapters.azure_credentials import credential, postgres_token
 from shared.adapters.cluster import KubernetesCluster
 from shared.adapters.flexible_server import FlexibleServer
 from shared.adapters.key_vault import KeyVaultSecrets
@@ -38,8 +38,9 @@ class Clients:
     server: FlexibleServer
     secrets: KeyVaultSecrets
     administrator: Callable[[], str]
-    """The login of the server's administrator."""
+    """The login: the server's administrator, or with Entra the identity."""
     password: Callable[[], str]
+    """The administrator's secret, or with Entra a token, which is good for one connection."""
 
 
 def client_maker(settings: Settings) -> Callable[[Target], Clients]:
@@ -64,14 +65,21 @@ def client_maker(settings: Settings) -> Callable[[Target], Clients]:
             return api_client(kubeconfig(target, period), identity())
 
         def administrator() -> str:
+            if settings.postgres_auth == "entra":
+                return settings.postgres_entra_user
             return target.admin_user or server.read_server().administrator_login
+
+        def password() -> str:
+            if settings.postgres_auth == "entra":
+                return postgres_token(identity())
+            return secrets.read(target.admin_password_secret)
 
         return Clients(
             cluster=KubernetesCluster(target.namespace, cluster_client),
             server=server,
             secrets=secrets,
             administrator=administrator,
-            password=lambda: secrets.read(target.admin_password_secret),
+            password=password,
         )
 
     return make

@@ -16,6 +16,7 @@ from shared import deployments
 from shared.adapters.cluster import KubernetesCluster
 from shared.adapters.composition import Clients, client_maker
 from shared.adapters.replica_health import ReplicasOfDeployment
+from shared.adapters.session_statistics import KEPT as LOGIN_KEPT
 from shared.adapters.session_statistics import PostgresSessions
 from shared.container_environment import read_database_address
 from shared.errors import ConfigurationError
@@ -48,6 +49,7 @@ class GuardConnector:
     def __init__(self, settings: Settings) -> None:
         self._clients = client_maker(settings)
         self._options = settings.libpq_options()
+        self._login_kept = timedelta() if settings.postgres_auth == "entra" else LOGIN_KEPT
         self._kept: dict[Guarded, Sources] = {}
         self._lock = threading.Lock()
 
@@ -78,7 +80,7 @@ class GuardConnector:
     def _make(self, guarded: Guarded) -> Sources:
         clients = self._clients(guarded.target)
         return Sources(
-            connections=sessions_of(guarded, clients, self._options),
+            connections=sessions_of(guarded, clients, self._options, self._login_kept),
             workload=ClusterWorkload(clients.cluster, guarded.target.deployment),
             replicas=ReplicasOfDeployment(
                 clients.cluster, cache(lambda: main_container(clients.cluster, guarded.target.deployment))
@@ -115,7 +117,9 @@ class WorkloadActuator:
         announce(Event.OPERATOR_NEEDED, sentence, about, level=logging.ERROR)
 
 
-def sessions_of(guarded: Guarded, clients: Clients, options: dict[str, str]) -> PostgresSessions:
+def sessions_of(
+    guarded: Guarded, clients: Clients, options: dict[str, str], login_kept: timedelta = LOGIN_KEPT
+) -> PostgresSessions:
     """The statistics of the database that this Deployment's DATABASE_URL names."""
     target = guarded.target
 
@@ -130,6 +134,7 @@ def sessions_of(guarded: Guarded, clients: Clients, options: dict[str, str]) -> 
         lambda: (clients.administrator(), clients.password()),
         options,
         application=guarded.policy.application,
+        login_kept=login_kept,
     )
 
 

@@ -1,7 +1,8 @@
 """Open WebUI's database as its administrator: facts, extensions, the ledger's schema.
 
 A connection is opened for each call and closed after it, with a fresh password, so that a rotated secret is picked up
-and no connection of the budget is held while a Job works for minutes.
+and no connection of the budget is held while a Job works for minutes. With Entra the password is a token, asked of the
+credential at every connection; the credential gives the same one again for as long as it is valid.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,9 @@ class PostgresDatabases:
         self._password = password
         self._options = options
         """libpq options, such as sslmode and sslrootcert."""
+
+    def verify_login(self) -> None:
+        self._password()
 
     def as_admin(self, address: DatabaseAddress) -> "PostgresDatabase":
         return PostgresDatabase(address, self._user, self._password, self._options)
@@ -182,7 +186,8 @@ def explained(error: psycopg.Error, where: str, user: str) -> MigrationError:
     if isinstance(error, InvalidPassword) or "password authentication failed" in text:
         return ConfigurationError(
             f"PostgreSQL at {where} refused the password of {user}",
-            hint="Put the administrator's current password into the key vault secret that the request names.",
+            hint="Put the administrator's current password into the key vault secret that the request names; with "
+            "SCALEOUT_POSTGRES_AUTH=entra, make the app's identity an Entra administrator of the server.",
         )
     if isinstance(error, InvalidCatalogName) or ("database" in text and "does not exist" in text):
         return ConfigurationError(f"there is no such database at {where}", hint="Correct target.database.")

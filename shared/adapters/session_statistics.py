@@ -46,9 +46,10 @@ class PostgresSessions:
         options: Mapping[str, Any],
         *,
         application: str,
+        login_kept: timedelta = KEPT,
     ) -> None:
-        self._address = _Kept(address)
-        self._login = _Kept(login)
+        self._address = _Kept(address, KEPT)
+        self._login = _Kept(login, login_kept)
         self._options = options
         self._application = application
 
@@ -90,13 +91,14 @@ class PostgresSessions:
 class _Kept[T]:
     """A value that is read when it is needed, and again when it is old or was forgotten."""
 
-    def __init__(self, read: Callable[[], T]) -> None:
+    def __init__(self, read: Callable[[], T], kept: timedelta) -> None:
         self._read = read
+        self._kept = kept
         self._found: tuple[T, float] | None = None
 
     def value(self) -> T:
         found = self._found
-        if found is None or time.monotonic() - found[1] > KEPT.total_seconds():
+        if found is None or time.monotonic() - found[1] >= self._kept.total_seconds():
             found = self._found = (self._read(), time.monotonic())
         return found[0]
 
