@@ -10,7 +10,7 @@ import azure.functions as func
 from durabletask.entities import DurableEntity
 
 from api import guard as guard_api
-from api import handbooks, migrations, pages
+from api import handbooks, metrics, migrations, pages
 from api import permissions as permissions_api
 from api.guard_runs import RunsOfDeployment
 from phases.catalogue import PHASES
@@ -135,6 +135,12 @@ async def guard_act(payload: dict, client: df.DurableFunctionsClient) -> dict:  
 @app.durable_client_input(client_name="client")
 async def show_guard(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
     return await guard_api.show(req, client, guarded, settings.guard_mode)
+
+
+@app.route(route="metrics", methods=["GET"])
+@app.durable_client_input(client_name="client")
+async def read_metrics(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
+    return await metrics.read(client, guarded)
 
 
 @app.route(route="guard/pause", methods=["POST"])

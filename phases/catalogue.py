@@ -12,6 +12,7 @@ from phases import (
     cut_over,
     enable_autoscaling,
     enable_pgvector,
+    install_monitoring,
     preflight,
     provision_storage,
     retire_source,
@@ -61,6 +62,7 @@ PHASES = (
     Phase("4", "scale_out", scale_out),
     Phase("5", "validate", validate),
     Phase("6", "enable_autoscaling", enable_autoscaling),
+    Phase("7", "install_monitoring", install_monitoring),
     Phase("9", "write_handbook", write_handbook),
     Phase("10", "retire_source", retire_source, reversible=False),
 )

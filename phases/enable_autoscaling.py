@@ -17,7 +17,6 @@ from shared.ports import Manifest, Ports
 NAME = "enable_autoscaling"
 PATIENCE = timedelta(seconds=90)
 """The controller looks every 15 s, and metrics of a pod come a minute after its start."""
-RUN_LABEL = "scaleout.dev/run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +43,15 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         raise UnsupportedDeployment("the preflight could not read all that this phase needs")
     bounds = decide_bounds(brief, live, facts)
     present = autoscaling.autoscalers_of(ports.cluster.list("HorizontalPodAutoscaler"), name)
-    ours = next((one for one in present if _is_ours(one)), None)
-    foreign = [one["metadata"]["name"] for one in present if not _is_ours(one)]
+    ours = next((one for one in present if manifests.is_ours(one)), None)
+    foreign = [one["metadata"]["name"] for one in present if not manifests.is_ours(one)]
     alone = brief.request.mode is Mode.PHASES
     return Plan(
         run=brief.run,
         deployment=name,
         bounds=bounds,
         name=ours["metadata"]["name"] if ours else name,
-        before=_as_applied(ours) if ours else None,
+        before=manifests.as_applied(ours) if ours else None,
         replicas_before=facts.replicas if alone else None,
         changes=(_change(name, bounds, replaces=ours is not None),),
         problems=(
@@ -101,7 +100,7 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         return NOT_ASKED_FOR
     now = ports.clock.now()
     live = ports.cluster.read("HorizontalPodAutoscaler", plan.name)
-    if live is None or live["metadata"].get("labels", {}).get(RUN_LABEL) != plan.run:
+    if live is None or live["metadata"].get("labels", {}).get(manifests.RUN) != plan.run:
         wanted = autoscaling.autoscaler(plan.name, plan.run, plan.deployment, plan.bounds, now.isoformat())
         live = ports.cluster.apply(wanted, force=plan.before is not None)
     sees, says = autoscaling.sight(live)
@@ -117,7 +116,7 @@ def undo(plan: Plan, ports: Ports) -> Progress:
     if plan.bounds is None:
         return NOT_ASKED_FOR
     live = ports.cluster.read("HorizontalPodAutoscaler", plan.name)
-    if live is not None and live["metadata"].get("labels", {}).get(RUN_LABEL) == plan.run:
+    if live is not None and live["metadata"].get("labels", {}).get(manifests.RUN) == plan.run:
         if plan.before is not None:
             ports.cluster.apply(plan.before, force=True)
         else:
@@ -125,17 +124,6 @@ def undo(plan: Plan, ports: Ports) -> Progress:
     if plan.replicas_before is not None and plan.before is None:
         ports.cluster.scale(plan.deployment, plan.replicas_before)
     return Progress(finished=True, step="as it was")
-
-
-def _is_ours(found: Manifest) -> bool:
-    return manifests.MANAGED_BY.items() <= (found["metadata"].get("labels") or {}).items()
-
-
-def _as_applied(found: Manifest) -> Manifest:
-    """What an earlier run applied, without what the server added."""
-    metadata = {key: found["metadata"].get(key) or {} for key in ("labels", "annotations")}
-    kept = {key: found[key] for key in ("apiVersion", "kind", "spec")}
-    return kept | {"metadata": metadata | {"name": found["metadata"]["name"]}}
 
 
 def _foreign_problems(names: list[str]) -> list[Problem]:

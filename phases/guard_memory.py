@@ -131,6 +131,7 @@ def summarise(reading: Reading) -> JsonObject:
         "replicas": deployment.replicas if deployment else None,
         "ready": sum(pod.ready and not pod.ending for pod in pods) if pods is not None else None,
         "answering": _answering(reading),
+        "slowest_answer_ms": _slowest_ms(reading),
         "revision": deployment.revision if deployment else None,
         "connections_used": connections.used if connections else None,
         "connections_for_users": connections.limits.for_users if connections else None,
@@ -147,6 +148,12 @@ def _answering(reading: Reading) -> int | None:
     """Replicas whose /ready answered 200; None where they could not be asked."""
     answers = reading.answers
     return None if answers is None else sum(answer.status == 200 for answer in answers)
+
+
+def _slowest_ms(reading: Reading) -> float | None:
+    """Of the replicas that answered; None where none did."""
+    answered = [answer.latency for answer in reading.answers or () if answer.status is not None]
+    return round(max(answered).total_seconds() * 1000, 1) if answered else None
 
 
 def _bounds(reading: Reading) -> JsonObject | None:

@@ -9,11 +9,25 @@ from collections.abc import Mapping
 from shared.ports import Manifest
 
 MANAGED_BY = {"app.kubernetes.io/managed-by": "scaleout"}
+RUN = "scaleout.dev/run"
+"""Label: which run made an object."""
 
 
 def labels(run: str) -> dict[str, str]:
     """Labels of everything that this run makes."""
-    return {**MANAGED_BY, "scaleout.dev/run": run}
+    return {**MANAGED_BY, RUN: run}
+
+
+def is_ours(found: Manifest) -> bool:
+    """Whether a run of this app made it."""
+    return MANAGED_BY.items() <= (found["metadata"].get("labels") or {}).items()
+
+
+def as_applied(found: Manifest) -> Manifest:
+    """What an earlier run applied, without what the server added; to be applied again."""
+    metadata = {key: found["metadata"].get(key) or {} for key in ("labels", "annotations")}
+    content = {key: value for key, value in found.items() if key not in {"metadata", "status"}}
+    return content | {"metadata": metadata | {"name": found["metadata"]["name"]}}
 
 
 def files_claim(name: str, run: str, storage_class: str, size: str) -> Manifest:

@@ -22,6 +22,7 @@ class Mode(enum.StrEnum):
 
 LATER_PHASES = {
     "enable_autoscaling": "autoscaling",
+    "install_monitoring": "monitoring",
     "write_handbook": "handbook",
     "retire_source": "retire_source",
 }
@@ -125,6 +126,8 @@ class Options:
     """How long after the migration the health guard may roll back by itself."""
     autoscaling: bool = False
     """Phase 6: add a HorizontalPodAutoscaler, from `replicas` up to what the connections allow, at most 20."""
+    monitoring: bool = False
+    """Phase 7: add alert rules and a Grafana dashboard for what is installed."""
     handbook: bool = False
     """Phase 9: read this installation's limits and sizes for `GET /api/migrations/{id}/handbook`."""
 

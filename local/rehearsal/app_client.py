@@ -48,6 +48,10 @@ class AppClient:
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
+    def metrics(self) -> str:
+        """What Prometheus would scrape."""
+        return self._http.get("/api/metrics").raise_for_status().text
+
     def guard(self) -> dict[str, Any]:
         """The first guarded Deployment, as GET /api/guard shows it; empty while the host is away."""
         try:

@@ -33,6 +33,7 @@ API_VERSIONS = {
     "Pod": "v1",
     "PodDisruptionBudget": "policy/v1",
     "PodMetrics": "metrics.k8s.io/v1beta1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
     "ReplicaSet": "apps/v1",
     "Secret": "v1",
     "Service": "v1",
