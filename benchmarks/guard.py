@@ -8,6 +8,7 @@ the durable engine, the activities, the judge and the memory. Engine and app are
 import argparse
 import asyncio
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -55,6 +56,8 @@ NAMESPACE, NAME = "ollama", "open-webui"
 
 def main() -> int:
     """Measure both and print them, as text and as the last line in JSON."""
+    for chatty in ("durabletask-worker", "durabletask-client", "durabletask-async_client"):
+        logging.getLogger(chatty).disabled = True  # a line for each step of each tick
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--deployments", type=int, default=1000, help="how many to guard (1,000)")
     parser.add_argument("--ticks", type=int, default=2, help="ticks of each (2); the first one also makes the memories")
