@@ -118,6 +118,7 @@ def kill_and_go_on(target: Target, data: Path, folder: Path, rows: int, kills: i
     assert mover.run("verify-vectors", "--full")["equal"]
 
 
+@pytest.mark.timeout(400)
 def test_a_killed_copy_goes_on(target: Target, tmp_path: Path) -> None:
     data = make_store(tmp_path / "data" / "vector_db", 4000)
     kill_and_go_on(target, data, tmp_path, 4000, kills=10, seed=1)

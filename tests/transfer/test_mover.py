@@ -18,8 +18,10 @@ import pytest
 
 import shared.transfer
 from shared.transfer import packing
+from shared.transfer.cleaning import POLICIES
 from shared.transfer.database import conninfo, from_psycopg, vectors_url
 from shared.transfer.errors import ConfigurationError
+from shared.transfer.mover import parser
 from tests.transfer.conftest import StoredStore, Target
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "transfer.md"
@@ -77,6 +79,13 @@ def test_every_documented_command_has_help(mover: Callable[..., Any], command: s
     done = mover(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: mover" in done.stdout
+
+
+def test_every_command_and_every_policy_is_documented() -> None:
+    document = DOCUMENT.read_text()
+    (commands,) = parser()._subparsers._group_actions  # type: ignore[union-attr]
+    assert set(commands.choices or ()) == set(COMMANDS)
+    assert not [code for code in POLICIES if f"`{code}`" not in document]
 
 
 def test_a_whole_transfer_by_command(
