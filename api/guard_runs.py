@@ -56,12 +56,19 @@ def migration_state(runs: Sequence[Run]) -> MigrationState:
     if run.is_rollback or run.state != RunState.MIGRATED:
         return MigrationState(run.id)
     soak = timedelta(seconds=float(((run.output or {}).get("options") or {}).get("soak_seconds") or 0))
-    return MigrationState(run.id, soak_until=datetime.fromisoformat(run.updated) + soak if soak else None)
+    if not soak or any(_retired_source(one) for one in runs[: runs.index(run) + 1]):
+        return MigrationState(run.id)
+    return MigrationState(run.id, soak_until=datetime.fromisoformat(run.updated) + soak)
 
 
 def _added_phases(run: Run) -> bool:
     """An ended run of later phases leaves the migration before it as it is, and its soak too."""
     return not run.active and (run.output or {}).get("mode") == Mode.PHASES
+
+
+def _retired_source(run: Run) -> bool:
+    """The old disk is gone or going: there is nothing left to roll back to."""
+    return bool(((run.output or {}).get("results") or {}).get("retire_source"))
 
 
 def _result[T](asked: Future[T]) -> T:

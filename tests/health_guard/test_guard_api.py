@@ -108,9 +108,9 @@ def test_an_empty_memory_can_be_shown():
     assert (shown["reading"], shown["verdicts"], shown["ticks"]) == (None, (), 0)
 
 
-def run(number=1, *, rollback=False, runtime="COMPLETED", state="migrated", phase="", step="", soak=3600):
+def run(number=1, *, rollback=False, runtime="COMPLETED", state="migrated", phase="", step="", soak=3600, **more):
     suffix = "-rollback-1" if rollback else ""
-    output = None if runtime == "RUNNING" else {"state": state, "options": {"soak_seconds": soak}}
+    output = None if runtime == "RUNNING" else {"state": state, "options": {"soak_seconds": soak}, **more}
     status = {"phase": phase, "step": step}
     return Run(f"{KEY}-{number:04d}{suffix}", runtime, NOON.isoformat(), NOON.isoformat(), status, output)
 
@@ -127,6 +127,12 @@ ID = f"{KEY}-0001"
         ([run(soak=0)], MigrationState(ID)),
         ([run(2, state="planned"), run(3, state="refused"), MIGRATED], migration_state([MIGRATED])),
         ([run(state="rolled_back")], MigrationState(ID)),
+        ([run(2, state="applied", mode="phases", results={}), MIGRATED], migration_state([MIGRATED])),
+        (
+            [run(2, state="applied", mode="phases", results={"retire_source": {"claim": "c"}}), MIGRATED],
+            MigrationState(ID),
+        ),
+        ([run(results={"retire_source": {"claim": "c"}})], MigrationState(ID)),
         ([run(state="halted")], MigrationState(ID)),
         ([run(rollback=True, state="rolled_back"), MIGRATED], MigrationState(f"{ID}-rollback-1")),
         ([run(runtime="RUNNING", phase="copy_vectors")], MigrationState(ID, "copy_vectors")),
