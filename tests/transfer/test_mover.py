@@ -25,7 +25,7 @@ from shared.transfer.mover import parser
 from tests.transfer.conftest import StoredStore, Target
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "transfer.md"
-COMMANDS = re.findall(r"^\| `([a-z-]+)[^|]*\|[^|]*\|[^|]*\|$", DOCUMENT.read_text(), re.MULTILINE)
+COMMANDS = re.findall(r"^\| `([a-z-]+)[^|]*\|[^|]*\|[^|]*\|$", DOCUMENT.read_text().split("## Output")[0], re.MULTILINE)
 
 
 @pytest.fixture
