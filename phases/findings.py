@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from shared.deployments import container, environment_entry
 from shared.model import DeploymentFacts, MigrationRequest, Problem, Severity, Survey
-from shared.ports import Manifest
+from shared.ports import Cluster, Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,17 @@ class Permission:
     resource: str
     group: str = ""
     namespaced: bool = True
+    subresource: str = ""
+
+    @property
+    def kind(self) -> str:
+        """As RBAC names it, such as `pods/exec`."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+    def held(self, cluster: Cluster) -> bool:
+        return cluster.may(
+            self.verb, self.resource, group=self.group, subresource=self.subresource, namespaced=self.namespaced
+        )
 
 
 PERMISSIONS = (
@@ -29,6 +40,9 @@ PERMISSIONS = (
     Permission("delete", "horizontalpodautoscalers", "autoscaling"),
     Permission("list", "pods", "metrics.k8s.io"),
     *(Permission(verb, "pods") for verb in ("get", "list")),
+    *(Permission(verb, "pods", subresource="exec") for verb in ("get", "create")),
+    Permission("get", "pods", subresource="log"),
+    Permission("patch", "deployments", "apps", subresource="scale"),
     Permission("get", "persistentvolumes", namespaced=False),
     Permission("patch", "persistentvolumes", namespaced=False),
     Permission("get", "storageclasses", "storage.k8s.io", namespaced=False),

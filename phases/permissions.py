@@ -100,15 +100,13 @@ def _groups() -> Iterator[list[Permission]]:
     """The verbs of one resource together."""
     found: dict[tuple[str, str], list[Permission]] = {}
     for permission in PERMISSIONS:
-        found.setdefault((permission.group, permission.resource), []).append(permission)
+        found.setdefault((permission.group, permission.kind), []).append(permission)
     yield from found.values()
 
 
 def _kubernetes_question(group: list[Permission]) -> Question:
     verbs = ", ".join(permission.verb for permission in group)
-    return Question(
-        "Kubernetes", f"{verbs} {group[0].resource}", NAMESPACE_ROLE if group[0].namespaced else CLUSTER_ROLE
-    )
+    return Question("Kubernetes", f"{verbs} {group[0].kind}", NAMESPACE_ROLE if group[0].namespaced else CLUSTER_ROLE)
 
 
 def _ask_kubernetes(cluster: Cluster, group: list[Permission], login: Answer) -> Answer:
@@ -117,8 +115,7 @@ def _ask_kubernetes(cluster: Cluster, group: list[Permission], login: Answer) ->
         return Answer(question.area, question.what, None, question.needs, "the cluster could not be asked")
 
     def ask() -> None:
-        may = (p for p in group if not cluster.may(p.verb, p.resource, group=p.group, namespaced=p.namespaced))
-        if missing := ", ".join(p.verb for p in may):
+        if missing := ", ".join(p.verb for p in group if not p.held(cluster)):
             raise PermissionMissing(f"may not {missing}")
 
     return _ask(question, ask)

@@ -151,10 +151,10 @@ def _read_storage(cluster: Cluster, brief: Brief) -> StorageFacts:
 
 
 def _permission_problems(cluster: Cluster) -> list[Problem]:
-    missing = [p for p in PERMISSIONS if not cluster.may(p.verb, p.resource, group=p.group, namespaced=p.namespaced)]
+    missing = [permission for permission in PERMISSIONS if not permission.held(cluster)]
     if not missing:
         return []
-    listed = ", ".join(f"{p.verb} {p.resource}" for p in missing)
+    listed = ", ".join(f"{p.verb} {p.kind}" for p in missing)
     hint = "kubectl apply -f infra/kubernetes/rbac, with the identity's object id filled in."
     return [Problem("permissions", Severity.BLOCKING, f"the identity may not: {listed}", hint)]
 

@@ -30,18 +30,19 @@ def test_the_manifests_are_what_kubernetes_takes(manifest: dict[str, Any]) -> No
     kubernetes_validate.validate(manifest, "1.36", strict=True)
 
 
-@pytest.mark.parametrize("permission", PERMISSIONS, ids=lambda p: f"{p.verb}-{p.resource}")
+@pytest.mark.parametrize("permission", PERMISSIONS, ids=lambda p: f"{p.verb}-{p.kind}")
 def test_the_manifests_grant_what_the_preflight_asks_for(permission: Any) -> None:
     granted = rules("Role" if permission.namespaced else "ClusterRole")
     assert any(
-        permission.verb in r["verbs"] and permission.resource in r["resources"] and permission.group in r["apiGroups"]
+        permission.verb in r["verbs"] and permission.kind in r["resources"] and permission.group in r["apiGroups"]
         for r in granted
     )
 
 
-@pytest.mark.parametrize("permission", PERMISSIONS, ids=lambda p: f"{p.verb}-{p.resource}")
+@pytest.mark.parametrize("permission", PERMISSIONS, ids=lambda p: f"{p.verb}-{p.kind}")
 def test_the_azure_roles_grant_what_the_preflight_asks_for(permission: Any) -> None:
     verb = "read" if permission.verb in READ else "write" if permission.verb in WRITE else permission.verb
+    verb = "exec/action" if permission.subresource == "exec" else verb
     action = AZURE + "/".join(filter(None, (permission.group, permission.resource, verb)))
     assert action in azure_actions("namespaceRole" if permission.namespaced else "clusterRole")
 
