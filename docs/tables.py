@@ -16,6 +16,7 @@ from phases.permissions import questions
 from phases.validate import CRITERIA
 from shared import errors, model
 from shared.settings import Settings
+from shared.telemetry import CATALOGUE
 
 
 def phases() -> str:
@@ -77,6 +78,12 @@ def criteria() -> str:
     return "\n".join(f"{number}. {name}" for number, name in enumerate(CRITERIA, 1)) + "\n"
 
 
+def events() -> str:
+    """The custom events of Application Insights."""
+    rows = [(f"`{e}`", what, ", ".join(f"`{f}`" for f in fields)) for e, (what, fields) in CATALOGUE.items()]
+    return _table(("event", "means", "fields"), rows)
+
+
 def permission_questions() -> str:
     """What GET /api/permissions asks."""
     return _table(("area", "may it", "needs"), [(q.area, q.what, q.needs) for q in questions()])
@@ -86,7 +93,7 @@ def permissions() -> str:
     """What the identity must be allowed in Kubernetes."""
     grouped: dict[tuple[str, str, bool], list[str]] = {}
     for p in PERMISSIONS:
-        grouped.setdefault((p.group or "core", p.resource, p.namespaced), []).append(p.verb)
+        grouped.setdefault((p.group or "core", p.kind, p.namespaced), []).append(p.verb)
     rows = [
         (group, resource, ", ".join(verbs), "namespace" if namespaced else "cluster")
         for (group, resource, namespaced), verbs in grouped.items()
