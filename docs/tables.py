@@ -10,11 +10,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from api.openapi import document
+from local.monitoring_files import DEFAULT_TARGET
 from phases.catalogue import PHASES
 from phases.findings import PERMISSIONS
 from phases.permissions import questions
 from phases.validate import CRITERIA
 from shared import errors, model
+from shared.monitoring import alerts as rules_of
 from shared.settings import Settings
 from shared.telemetry import CATALOGUE
 
@@ -99,6 +101,12 @@ def permissions() -> str:
         for (group, resource, namespaced), verbs in grouped.items()
     ]
     return _table(("group", "resource", "verbs", "scope"), rows)
+
+
+def alerts() -> str:
+    """Alert rules with their expressions' meaning."""
+    rows = [(f"`{a.name}`", a.severity, f"{a.minutes} min", f"`{a.expression}`") for a in rules_of(DEFAULT_TARGET)]
+    return _table(("alert", "severity", "after", "when"), rows)
 
 
 def _field_docs(kind: type) -> dict[str, str]:

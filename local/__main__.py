@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed or rolled back, 2 bad usage, 3 needs an operator.
 """
 
+import dataclasses
 import json
 import signal
 import sys
@@ -92,6 +93,23 @@ def copy(context: typer.Context) -> None:
     from local.copying import main as copy_store
 
     raise typer.Exit(copy_store(context.args))
+
+
+@cli.command()
+def monitoring(
+    out: Annotated[Path, typer.Option(help="folder to write into")] = Path("infra/monitoring"),
+    target: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the request's target; may be repeated")
+    ] = None,
+) -> None:
+    """Write alert rules, scrape configuration and dashboard for an installation's names."""
+    from local.monitoring_files import DEFAULT_TARGET, write
+
+    named = _pairs(target, "--target")
+    if unknown := named.keys() - {field.name for field in dataclasses.fields(DEFAULT_TARGET)}:
+        raise typer.BadParameter(f"a target has no {', '.join(sorted(unknown))}", param_hint="--target")
+    for path in write(out, dataclasses.replace(DEFAULT_TARGET, **named)):
+        console.print(str(path))
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""Phases 6 and 7 against an API server and its autoscaler: what they make, what a rerun and an undo leave."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from phases import enable_autoscaling, install_monitoring
+from shared import autoscaling
+from shared.connection_budget import Demand, ServerLimits, plan_budget
+from shared.errors import ConfigurationError
+from shared.model import (
+    Brief,
+    DatabaseFacts,
+    DeploymentFacts,
+    MigrationRequest,
+    Mode,
+    Options,
+    ServerFactsBrief,
+    Survey,
+    Target,
+)
+from shared.wire import from_wire, to_wire
+
+TARGET = Target("s", "rg", "aks", "https://v", "psql")
+LIMITS = ServerLimits(200, 10, 5, "Standard_B1ms")
+FACTS = DeploymentFacts(
+    "open-webui", "image", 3, "RollingUpdate", "/data", "data", 8080, {"app": "open-webui"}, (), "pod", "node", "digest"
+)
+POOLS = {
+    "DATABASE_POOL_SIZE": "2",
+    "DATABASE_POOL_MAX_OVERFLOW": "2",
+    "PGVECTOR_POOL_SIZE": "1",
+    "PGVECTOR_POOL_MAX_OVERFLOW": "1",
+}
+
+
+class Clock:
+    """Moves on a minute at every look."""
+
+    def __init__(self):
+        self.at = datetime(2026, 5, 4, tzinfo=UTC)
+
+    def now(self):
+        self.at += timedelta(seconds=60)
+        return self.at
+
+
+@pytest.fixture
+def ports(cluster):
+    container = {
+        "name": "open-webui",
+        "image": "image",
+        "resources": {"requests": {"cpu": "500m"}},
+        "env": [{"name": name, "value": value} for name, value in POOLS.items()],
+    }
+    labels = {"app": "open-webui"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": 3, "selector": {"matchLabels": labels}, "template": template}
+    cluster.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "open-webui"}, "spec": spec})
+    yield SimpleNamespace(cluster=cluster, clock=Clock())
+    for kind, names in {
+        "HorizontalPodAutoscaler": ["open-webui", "mine"],
+        "ConfigMap": ["open-webui-alert-rules", "open-webui-dashboard"],
+        "Deployment": ["open-webui"],
+    }.items():
+        for name in names:
+            cluster.delete(kind, name)
+
+
+def brief(*phases, run="run-1", limits=LIMITS, **options):
+    mode = Mode.PHASES if phases else Mode.MIGRATE
+    survey = Survey(
+        deployment=FACTS,
+        database=DatabaseFacts("17", limits, 0, {}, {}),
+        server=ServerFactsBrief("psql", "17", limits.sku, "Burstable", ()),
+        budget=plan_budget(limits, Demand(replicas=3, autoscaler_maximum=20)),
+    )
+    return Brief(run, MigrationRequest(TARGET, mode, Options(**options), phases), survey)
+
+
+def planned(phase, given, ports):
+    """The plan, as it comes back from durable history."""
+    return from_wire(json.loads(json.dumps(to_wire(phase.plan(given, ports)))), phase.Plan)
+
+
+def finish(step, plan, ports):
+    for _ in range(5):
+        progress = step(plan, ports)
+        if progress.finished:
+            return progress
+    raise AssertionError(progress)
+
+
+def objects(cluster):
+    kinds = ("HorizontalPodAutoscaler", "ConfigMap")
+    return {f"{kind}/{one['metadata']['name']}" for kind in kinds for one in cluster.list(kind)} - {
+        "ConfigMap/kube-root-ca.crt"
+    }
+
+
+@pytest.mark.parametrize("phase", [enable_autoscaling, install_monitoring])
+def test_a_phase_that_nobody_asked_for_touches_nothing(phase, ports):
+    before = objects(ports.cluster)
+    plan = planned(phase, brief(), ports)
+    assert plan == phase.Plan()
+    assert phase.apply(plan, ports).result == {"skipped": True}
+    assert phase.undo(plan, ports).finished
+    assert objects(ports.cluster) == before
+
+
+def test_an_autoscaler_is_made_says_that_it_is_blind_and_is_removed(ports):
+    plan = planned(enable_autoscaling, brief("enable_autoscaling"), ports)
+    done = finish(enable_autoscaling.apply, plan, ports)
+    live = ports.cluster.read("HorizontalPodAutoscaler", "open-webui")
+    # no pod runs, so there is nothing to see; 185 for users, a tenth free, the guard's one: 166 // 10 - 2
+    assert (live["spec"]["minReplicas"], live["spec"]["maxReplicas"]) == (3, 14)
+    assert live["metadata"]["annotations"][autoscaling.BECAUSE] == done.result["because"]
+    assert "a replica may open 10" in done.result["because"]
+    assert done.result["sees"] is False
+    assert finish(enable_autoscaling.undo, plan, ports).finished
+    assert ports.cluster.read("HorizontalPodAutoscaler", "open-webui") is None
+    assert ports.cluster.read("Deployment", "open-webui")["spec"]["replicas"] == 3
+
+
+def test_what_the_guard_moved_stays_when_the_phase_is_called_again(ports):
+    plan = planned(enable_autoscaling, brief("enable_autoscaling"), ports)
+    finish(enable_autoscaling.apply, plan, ports)
+    ports.cluster.patch("HorizontalPodAutoscaler", "open-webui", {"spec": {"maxReplicas": 5}})
+    finish(enable_autoscaling.apply, plan, ports)
+    assert ports.cluster.read("HorizontalPodAutoscaler", "open-webui")["spec"]["maxReplicas"] == 5
+
+
+def test_a_later_run_raises_the_maximum_and_its_undo_puts_the_earlier_one_back(ports):
+    first = planned(enable_autoscaling, brief("enable_autoscaling"), ports)
+    finish(enable_autoscaling.apply, first, ports)
+    larger = brief("enable_autoscaling", run="run-2", limits=replace(LIMITS, max_connections=859))
+    second = planned(enable_autoscaling, larger, ports)
+    finish(enable_autoscaling.apply, second, ports)
+    assert ports.cluster.read("HorizontalPodAutoscaler", "open-webui")["spec"]["maxReplicas"] == 20
+    finish(enable_autoscaling.undo, second, ports)
+    live = ports.cluster.read("HorizontalPodAutoscaler", "open-webui")
+    assert (live["spec"]["maxReplicas"], live["metadata"]["labels"]["scaleout.dev/run"]) == (14, "run-1")
+
+
+def test_somebody_elses_autoscaler_blocks_and_is_left_alone(ports):
+    manifest = autoscaling.autoscaler("mine", "x", "open-webui", autoscaling.Bounds(1, 4, ""), "")
+    manifest["metadata"] = {"name": "mine"}
+    ports.cluster.apply(manifest)
+    plan = planned(enable_autoscaling, brief("enable_autoscaling"), ports)
+    assert [p.code for p in plan.problems if p.severity == "blocking"] == ["autoscaler_present"]
+    enable_autoscaling.undo(plan, ports)
+    assert ports.cluster.read("HorizontalPodAutoscaler", "mine") is not None
+
+
+def test_in_a_migration_the_maximum_is_the_plans(ports):
+    given = brief(autoscaling=True)
+    plan = planned(enable_autoscaling, given, ports)
+    assert plan.bounds.maximum == min(20, given.survey.budget.largest_replica_count)
+    assert plan.replicas_before is None
+
+
+def test_rules_and_dashboard_are_kept_in_the_cluster_and_removed(ports):
+    plan = planned(install_monitoring, brief(monitoring=True), ports)
+    done = finish(install_monitoring.apply, plan, ports)
+    assert done.result["objects"] == ["ConfigMap open-webui-alert-rules", "ConfigMap open-webui-dashboard"]
+    rules = ports.cluster.read("ConfigMap", "open-webui-alert-rules")
+    board = ports.cluster.read("ConfigMap", "open-webui-dashboard")
+    assert len(json.loads(rules["data"]["rules.json"])["groups"][0]["rules"]) == done.result["rules"]
+    assert json.loads(board["data"]["dashboard.json"])["panels"]
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert "grafana_dashboard" not in rules["metadata"]["labels"]  # the sidecar would take the rules for a dashboard
+    assert [p.code for p in plan.problems] == ["rules_not_loaded"]
+    finish(install_monitoring.undo, plan, ports)
+    assert objects(ports.cluster) == set()
+
+
+def test_undoing_a_second_run_leaves_the_firsts_monitoring(ports):
+    first = planned(install_monitoring, brief("install_monitoring"), ports)
+    finish(install_monitoring.apply, first, ports)
+    second = planned(install_monitoring, brief("install_monitoring", run="run-2"), ports)
+    finish(install_monitoring.apply, second, ports)
+    finish(install_monitoring.undo, second, ports)
+    kept = ports.cluster.read("ConfigMap", "open-webui-dashboard")
+    assert kept["metadata"]["labels"]["scaleout.dev/run"] == "run-1"
+
+
+def test_a_config_map_of_somebody_else_is_not_overwritten(ports):
+    metadata = {"name": "open-webui-dashboard"}
+    ports.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}})
+    with pytest.raises(ConfigurationError, match="not made by this app"):
+        install_monitoring.plan(brief("install_monitoring"), ports)
