@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAIN = "infra/main.bicep"
 FUNCTIONS = {
     *("resourceGroup", "subscription", "tenant", "environment", "subscriptionResourceId", "loadTextContent"),
-    *("uniqueString", "guid", "toLower", "take", "split", "empty", "union", "cidrSubnet"),
+    *("uniqueString", "guid", "toLower", "take", "split", "last", "empty", "union", "cidrSubnet"),
 }
 KEYWORDS = {
     *("param", "var", "resource", "module", "output", "targetScope", "existing", "if", "for", "in"),
