@@ -68,7 +68,8 @@ def _added_phases(run: Run) -> bool:
 
 def _retired_source(run: Run) -> bool:
     """The old disk is gone or going: there is nothing left to roll back to."""
-    return bool(((run.output or {}).get("results") or {}).get("retire_source"))
+    retired = ((run.output or {}).get("results") or {}).get("retire_source") or {}
+    return bool(retired.get("claim"))
 
 
 def _result[T](asked: Future[T]) -> T:

@@ -16,7 +16,7 @@ from shared.guard.policy import Policy
 from shared.guard.readings import MigrationState
 from shared.guard.verdicts import Action, GuardState, Verdict
 from shared.guarded import Guarded, read_guarded
-from shared.model import Target
+from shared.model import NOT_ASKED_FOR, Target
 from tests.guard.fix_readings import MINUTE, NOON
 
 OWN = {
@@ -133,6 +133,7 @@ ID = f"{KEY}-0001"
             MigrationState(ID),
         ),
         ([run(results={"retire_source": {"claim": "c"}})], MigrationState(ID)),
+        ([run(results={"retire_source": NOT_ASKED_FOR.result})], migration_state([MIGRATED])),
         ([run(state="halted")], MigrationState(ID)),
         ([run(rollback=True, state="rolled_back"), MIGRATED], MigrationState(f"{ID}-rollback-1")),
         ([run(runtime="RUNNING", phase="copy_vectors")], MigrationState(ID, "copy_vectors")),
