@@ -14,8 +14,8 @@ import psycopg
 
 from . import document_chunk
 from .copy_binary import VectorColumn
-from .database import connected, from_psycopg
-from .errors import TransferError
+from .database import connected
+from .errors import TransferError, TransientError
 from .index_plan import IndexPlan, choose_index
 from .progress import Progress, silent
 from .recall import measure_recall
@@ -24,6 +24,9 @@ COLLECTION_INDEX = "idx_document_chunk_collection_name"
 TEXT_INDEX = "idx_document_chunk_text_search"
 VECTOR_INDEX = "idx_document_chunk_vector"
 RECALL_WANTED = 0.99
+_UNDER_WAY = TransientError(
+    "an earlier attempt is still building the indexes", hint="run the same command again when it has ended"
+)
 
 
 def plan_from_table(connection: "psycopg.Connection", column: VectorColumn) -> IndexPlan:
@@ -147,10 +150,11 @@ def _build(
     try:
         with connected(url) as connection:
             connection.execute(f"set local maintenance_work_mem = '{memory}'")
+            # A build whose client was killed ends, too, instead of blocking the next one.
+            connection.execute("set local client_connection_check_interval = '2s'")
             for statement in statements:
                 connection.execute(statement)
     except TransferError as error:
-        failures.append(error)
-    except psycopg.Error as error:
-        failures.append(from_psycopg(error))
+        built = isinstance(error.__cause__, (psycopg.errors.DuplicateTable, psycopg.errors.UniqueViolation))
+        failures.append(_UNDER_WAY if built else error)
     seconds[name] = round(time.perf_counter() - started, 3)

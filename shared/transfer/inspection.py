@@ -1,5 +1,5 @@
-"""Looks at everything that would be moved, and changes nothing. Works while Open WebUI serves: it reads a private copy
-of the store."""
+"""Looks at everything that would be moved, and changes nothing. Works while Open WebUI serves: it reads the store in
+a quiet moment, or else a private copy of it."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from .files import ROOTS
 from .problems import BLOCKING, NOTE, WARNING, Problems
 from .progress import Progress, silent
 from .selection import Selection
-from .snapshot import file_states, private_copy, store_fingerprint
+from .snapshot import file_states, fingerprint, read_undisturbed, store_fingerprint
 from .sources import with_fallback
 from .store_inspection import StoreInspection
 
@@ -68,19 +68,22 @@ def _inspect_store(
         )
         problems.add("not_a_chroma_store", BLOCKING, message, policy=STOP)
         return _nothing()
-    copy, fingerprint = private_copy(store, scratch, progress=progress)
-    size = sum(size for size, _ in file_states(copy).values())
 
     def look(catalog: Catalog) -> StoreInspection:
         inspection = StoreInspection(catalog, selection, column_dimension)
         inspection.look(progress)
         return inspection
 
-    inspection, reader = with_fallback(store, copy, scratch, look, selection=selection, progress=progress)
+    def read(path: Path) -> tuple[StoreInspection, str, str, int]:
+        states = file_states(path)
+        inspection, reader = with_fallback(store, path, scratch, look, selection=selection, progress=progress)
+        return inspection, reader, fingerprint(states), sum(size for size, _ in states.values())
+
+    inspection, reader, mark, size = read_undisturbed(store, scratch, read, progress=progress)
     if reader != "files":
         problems.add("read_by_chromadb", NOTE, f"the store is read by {reader}", policy="slower, from a private copy")
     problems.extend(inspection.problems)
-    return inspection.as_json(fingerprint, size)
+    return inspection.as_json(mark, size)
 
 
 def _inspect_files(data: Path) -> dict[str, Any]:

@@ -15,19 +15,22 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from .chroma_catalog import DATABASE_FILE
 from .errors import ConfigurationError, NotAStore, TransientError
 from .progress import Progress, silent
 
 FileState = tuple[int, int]  # size, mtime_ns
+Result = TypeVar("Result")
 
 _MARKER = ".snapshot.json"
 _SETTLED_NS = 50_000_000  # well over one tick of any kernel's file clock (1–10 ms)
 _ROUNDS = 60
+_QUIET_ATTEMPTS = 3
 _JOURNALS = (f"{DATABASE_FILE}-journal", f"{DATABASE_FILE}-wal")
 
 
@@ -77,6 +80,29 @@ def readable(store: Path, scratch: Path, *, progress: Progress = silent) -> Iter
             "the store was written while it was read",
             hint="stop every process that uses it, then run the same command again",
         )
+
+
+def read_undisturbed(
+    store: Path, scratch: Path, use: Callable[[Path], Result], *, progress: Progress = silent
+) -> Result:
+    """Call `use` with a directory that nobody wrote while it was read: the live store in a quiet moment, else a copy.
+
+    Saves the copy, and its space, where a look takes seconds and writes are minutes apart. `use` may be called several
+    times, and may fail on what it sees of a store in motion.
+    """
+    for _ in range(_QUIET_ATTEMPTS):
+        before = file_states(store)
+        if any(before.get(name, (0, 0))[0] for name in _JOURNALS) or not _is_settled(before):
+            continue
+        try:
+            result = use(store)
+        except Exception:
+            if file_states(store) == before:
+                raise
+            continue
+        if file_states(store) == before:
+            return result
+    return use(private_copy(store, scratch, progress=progress)[0])
 
 
 def is_private_copy(scratch: Path) -> bool:

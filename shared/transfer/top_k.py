@@ -1,5 +1,6 @@
 """Exact nearest neighbours, at the source with numpy and at the target with SQL, for sampled queries."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from .cleaning import clean
 from .copy_binary import VectorColumn
 from .errors import VerificationFailed
 from .progress import Progress, silent
-from .rows import Rows
 from .sources import Source
 
 K = 10
 _ROWS_A_COLLECTION = 5000
+_SLICE_ROWS = 1000
+_QUERIES_OF_ONE = 3  # their distances are kept, so a single large collection gets few
 _TOLERANCE = 1e-5
+_HALF_TOLERANCE = 2e-3
 
 
 def check_top_k(
@@ -28,57 +31,61 @@ def check_top_k(
     samples: int,
     progress: Progress = silent,
 ) -> int:
-    """Compare the top ten of sampled stored vectors; return how many. Raises VerificationFailed with the collection and
-    the query's id.
+    """Compare the top ten of sampled stored vectors; return how many.
 
-    Only collections of at most 5,000 rows are asked, so that the source's side stays small; the largest of these come
-    first.
+    Raises VerificationFailed with the collection and the query's id. Asked are the largest collections of at most 5,000
+    rows, so that reading them takes little; if there is none, the smallest of the larger ones.
     """
-    fitting = sorted(
-        (one for one in collections if 0 < one.rows <= _ROWS_A_COLLECTION and one.dimension), key=lambda one: -one.rows
-    )
+    filled = sorted((one for one in collections if one.rows and one.dimension), key=lambda one: -one.rows)
+    asked = [one for one in filled if one.rows <= _ROWS_A_COLLECTION][:samples] or filled[-1:]
+    each = max(1, samples // max(1, len(asked))) if filled and asked != filled[-1:] else _QUERIES_OF_ONE
     checked = 0
-    for at, collection in enumerate(fitting[:samples]):
-        keys = source.keys(collection)
-        rows, _ = clean(source.read(collection, keys))
-        if not len(rows):
-            continue
-        for position in (
-            np.random.default_rng(len(rows))
-            .choice(len(rows), max(1, samples // max(1, len(fitting))), replace=True)
-            .tolist()
-        ):
-            _compare(connection, collection, rows, position, column)
+    for at, collection in enumerate(asked):
+        for query in _sampled_queries(source, collection, each):
+            _compare(connection, collection, query, column)
             checked += 1
-        progress("compare searches", at + 1, min(samples, len(fitting)), "collections")
+        progress("compare searches", at + 1, len(asked), "collections")
     return checked
 
 
-def _compare(
-    connection: "psycopg.Connection", collection: Collection, rows: Rows, position: int, column: VectorColumn
-) -> None:
-    query = rows.vectors[position]
-    if not query.any() or not np.isfinite(query).all():
-        return
-    distances = cosine_distances(rows.vectors, query)
-    usable = np.isfinite(distances)
-    nearest = np.sort(distances[usable])[:K]
-    found = search(connection, collection.name, query, column, exact=True)
-    theirs = np.array([distance for _, distance in found[: len(nearest)]], np.float64)
-    by_id = {
-        one.decode("utf-8", "replace"): distance for one, distance in zip(rows.ids, distances.tolist(), strict=True)
-    }
-    tolerance = 2e-3 if column.half else _TOLERANCE
-    own = [by_id.get(one, np.nan) for one, _ in found[: len(nearest)] if one in by_id]
-    known = len(own) == len(found[: len(nearest)])
-    if known and (
-        len(theirs) < len(nearest)
-        or not np.allclose(theirs, nearest, atol=tolerance)
-        or not np.allclose(own, theirs, atol=tolerance)
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A stored vector to search for, and how far every row of its collection is from it."""
+
+    id: str
+    vector: NDArray[np.float32]
+    distances: dict[str, float]
+
+
+def _sampled_queries(source: Source, collection: Collection, count: int) -> list[_Query]:
+    """Sample rows, and measure their distances to all rows of the collection, a slice at a time."""
+    keys = source.keys(collection)
+    if not len(keys):
+        return []
+    chosen = np.unique(np.random.default_rng(len(keys)).choice(keys, min(count, len(keys)), replace=False))
+    sampled, _ = clean(source.read(collection, chosen))
+    queries = [_Query(one.decode(), vector, {}) for one, vector in zip(sampled.ids, sampled.vectors, strict=True)]
+    for at in range(0, len(keys), _SLICE_ROWS):
+        rows, _ = clean(source.read(collection, keys[at : at + _SLICE_ROWS]))
+        names = [one.decode() for one in rows.ids]
+        for query in queries:
+            found = cosine_distances(rows.vectors, query.vector).tolist()
+            query.distances.update(zip(names, found, strict=True))
+    return queries
+
+
+def _compare(connection: "psycopg.Connection", collection: Collection, query: _Query, column: VectorColumn) -> None:
+    nearest = sorted(query.distances.values())[:K]
+    found = search(connection, collection.name, query.vector, column, exact=True)
+    theirs = [distance for _, distance in found]
+    ours = [query.distances.get(one, np.nan) for one, _ in found]  # ties may come in another order
+    tolerance = _HALF_TOLERANCE if column.half else _TOLERANCE
+    if len(found) != len(nearest) or not (
+        np.allclose(theirs, nearest, atol=tolerance) and np.allclose(theirs, ours, atol=tolerance)
     ):
-        name = rows.ids[position].decode("utf-8", "replace")
         raise VerificationFailed(
-            f"collection {collection.name}: the nearest neighbours of {name} differ", hint="run verify-vectors --full"
+            f"collection {collection.name}: the nearest neighbours of {query.id} differ",
+            hint="run verify-vectors --full",
         )
 
 

@@ -13,7 +13,7 @@ from chromadb.config import Settings
 from shared.transfer.chroma_catalog import read_catalog
 from shared.transfer.chroma_store import ChromaStore
 from shared.transfer.errors import ConfigurationError, TransientError
-from shared.transfer.snapshot import private_copy, readable, store_fingerprint
+from shared.transfer.snapshot import private_copy, read_undisturbed, readable, store_fingerprint
 from tests.transfer.conftest import StoredStore
 
 WRITER = """
@@ -105,3 +105,40 @@ def test_too_little_space_is_said_before_anything_is_copied(
         file.truncate(1 << 43)
     with pytest.raises(ConfigurationError, match="bytes"):
         private_copy(store, tmp_path)
+
+
+def test_a_quiet_store_is_looked_at_without_a_copy(stored: Callable[[str], StoredStore], tmp_path: Path) -> None:
+    store = stored("1.5.9").path
+    time.sleep(0.1)
+    assert read_undisturbed(store, tmp_path / "scratch", lambda path: path) == store
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_a_look_that_was_disturbed_is_repeated_on_a_copy(stored: Callable[[str], StoredStore], tmp_path: Path) -> None:
+    store = stored("1.5.9").path
+    (tmp_path / "scratch").mkdir()
+    seen = []
+
+    def look(path: Path) -> Path:
+        seen.append(path)
+        if path == store:
+            (store / "chroma.sqlite3").touch()
+            raise ValueError("as on half-written pages")
+        return path
+
+    time.sleep(0.1)
+    assert read_undisturbed(store, tmp_path / "scratch", look) == tmp_path / "scratch" / "vector_db"
+    assert store in seen
+
+
+def test_what_a_quiet_store_is_wrong_about_is_said_at_once(
+    stored: Callable[[str], StoredStore], tmp_path: Path
+) -> None:
+    store = stored("1.5.9").path
+    time.sleep(0.1)
+
+    def look(path: Path) -> Path:
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        read_undisturbed(store, tmp_path, look)
