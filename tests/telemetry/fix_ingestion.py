@@ -58,7 +58,7 @@ class Ingestion:
                 )
         return found
 
-    def wait(self, what: Callable[[], object], seconds: float = 20) -> None:
+    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, "it was not sent"

@@ -7,6 +7,8 @@ from queries import ROOT, Query, all_queries, problems
 
 from shared.telemetry import CATALOGUE
 
+pytestmark = pytest.mark.timeout(400)  # three runs come before the first test
+
 QUERIES = all_queries()
 
 
