@@ -68,6 +68,7 @@ class Trial:
         prober.start()
         try:
             self._await_calm(replicas)
+            self._pause()
             self._bad_rollout(replicas)
             with ExitStack() as leaked:
                 self._leak(leaked, replicas)
@@ -107,6 +108,14 @@ class Trial:
         """Two readings in which all serve: what a rollback returns to."""
         state = self._until(lambda guard: guard["state"]["healthy_replicas"] == replicas, "a healthy reading")
         self.say(f"the guard has seen {replicas} healthy replicas of revision {state['state']['healthy_revision']}")
+
+    def _pause(self) -> None:
+        """An operator's pause holds until it is ended, which could also be its own end."""
+        self.app.pause_guard(5, "a trial of the pause")
+        self._until(lambda guard: guard["verdicts"][0]["rule"] == "paused", "a pause")
+        self.app.resume_guard()
+        self._until(lambda guard: guard["verdicts"][0]["rule"] != "paused", "the end of the pause")
+        self.say("a pause was held, and ended")
 
     def _bad_rollout(self, replicas: int) -> None:
         before = self._guard()["state"]["healthy_revision"]

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from phases.guard_memory import ATTEMPTS, Effect, Memory, Pending, carried_out, decide, effect_of, skip
+from phases.guard_steps import act_on
+from phases.health_guard import Deed
 from shared.guard.policy import Policy
 from shared.guard.readings import Autoscaler, Deployment, MigrationState, Part
 from shared.guard.verdicts import Action, GuardState, Move, Verdict, pause, resume
@@ -116,6 +119,16 @@ def test_skipped_ticks_are_counted():
 def test_the_memory_survives_the_wire():
     _, memory = ticks([reading(**LEAK), capped(1), reading()])
     assert from_wire(to_wire(memory), Memory) == memory
+
+
+def test_nothing_is_begun_after_the_ticks_end():
+    done = []
+    deed = Deed(SCALED, "run-7", NOON)
+    ports = SimpleNamespace(actuator=SimpleNamespace(scale=done.append))
+    assert "tick was over" in act_on(ports, deed, NOON + timedelta(seconds=1))["error"]
+    assert done == []
+    assert act_on(ports, deed, NOON) == {"done": ["replicas 5"], "error": ""}
+    assert done == [5]
 
 
 SCALED = Verdict(NOON, Action.SCALE_UP, "add_replicas", "", replicas=5)
