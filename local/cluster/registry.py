@@ -139,6 +139,14 @@ class Registry:
     def set_status(self, key: Key, status: Object, manager: str) -> Object | None:
         return self.change(key, lambda obj: obj.update(status=status), manager, "status")
 
+    def drop_finalizer(self, key: Key, finalizer: str, manager: str) -> None:
+        """Take a finalizer off; with the last one an object that is being deleted goes."""
+
+        def edit(obj: Object) -> None:
+            obj["metadata"]["finalizers"] = [name for name in finalizers_of(obj) if name != finalizer]
+
+        self.change(key, edit, manager)
+
     def _prepare_changed(self, resource: Resource, old: Object, given: Object, subresource: str) -> Object:
         new = decode(_with_fixed_parts(resource, old, copy_of(given), subresource), resource).value
         added = set(finalizers_of(new)) - set(finalizers_of(old))

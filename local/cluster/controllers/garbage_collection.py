@@ -45,19 +45,13 @@ class GarbageCollector:
         if ORPHAN_FINALIZER in finalizers:
             for dependent, _ in dependents:
                 self._registry.change(dependent, lambda found: _release(found, uid_of(obj)), MANAGER)
-            self._drop_finalizer(key, ORPHAN_FINALIZER)
+            self._registry.drop_finalizer(key, ORPHAN_FINALIZER, MANAGER)
         elif FOREGROUND_FINALIZER in finalizers:
             for dependent, found in dependents:
                 if not is_terminating(found):
                     self._registry.delete(dependent, Deletion("Foreground"))
             if not any(_blocks(found, obj) for _, found in dependents_of(self._registry.store, uid_of(obj))):
-                self._drop_finalizer(key, FOREGROUND_FINALIZER)
-
-    def _drop_finalizer(self, key: Key, finalizer: str) -> None:
-        def edit(obj: Object) -> None:
-            obj["metadata"]["finalizers"] = [name for name in finalizers_of(obj) if name != finalizer]
-
-        self._registry.change(key, edit, MANAGER)
+                self._registry.drop_finalizer(key, FOREGROUND_FINALIZER, MANAGER)
 
     def _collect(self, key: Key, obj: Object) -> None:
         """Delete an object none of whose owners exists."""

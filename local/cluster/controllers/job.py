@@ -69,15 +69,9 @@ class JobController:
         found = account(job, pods)
         self._write_status(key, found.status)
         for pod in found.ended:
-            self._release(pod)
+            self._registry.drop_finalizer(key_of(PODS, pod), TRACKING, MANAGER)
         self._write_status(key, found.settled_status)
         return found.tally
-
-    def _release(self, pod: Object) -> None:
-        def edit(obj: Object) -> None:
-            obj["metadata"]["finalizers"] = [name for name in finalizers_of(obj) if name != TRACKING]
-
-        self._registry.change(key_of(PODS, pod), edit, MANAGER)
 
     def _release_pods_of(self, key: Key) -> None:
         """Let the pods of a deleted Job go: nobody counts them any more."""
@@ -85,7 +79,7 @@ class JobController:
             if TRACKING in finalizers_of(pod) and pod["metadata"].get("labels", {}).get("job-name") == key.name:
                 job = self._registry.store.get(key)
                 if job is None or is_terminating(pod) or has_ended(pod):
-                    self._release(pod)
+                    self._registry.drop_finalizer(key_of(PODS, pod), TRACKING, MANAGER)
 
     def _write_status(self, key: Key, status: Object) -> None:
         self._registry.set_status(key, tidied(status), MANAGER)

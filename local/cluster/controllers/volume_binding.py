@@ -75,7 +75,7 @@ class ClaimController:
 
     def _release_if_unused(self, key: Key, claim: Object) -> None:
         if CLAIM_PROTECTION in finalizers_of(claim) and not pods_using(self._registry, claim):
-            self._registry.change(key, lambda obj: _drop_finalizer(obj, CLAIM_PROTECTION), MANAGER)
+            self._registry.drop_finalizer(key, CLAIM_PROTECTION, MANAGER)
 
     def _check_bound(self, key: Key, claim: Object) -> None:
         """A bound claim whose volume is gone, or another's, is lost."""
@@ -190,7 +190,7 @@ class VolumeController:
             status = {"phase": phase, "lastPhaseTransitionTime": self._registry.now()}
             self._registry.set_status(key, status, MANAGER)
         if is_terminating(volume) and phase != "Bound" and VOLUME_PROTECTION in finalizers_of(volume):
-            self._registry.change(key, lambda obj: _drop_finalizer(obj, VOLUME_PROTECTION), MANAGER)
+            self._registry.drop_finalizer(key, VOLUME_PROTECTION, MANAGER)
         return None
 
     def _phase(self, volume: Object) -> str:
@@ -211,10 +211,6 @@ def pods_using(registry: Registry, claim: Object) -> list[Object]:
 
 def _is_bound(claim: Object) -> bool:
     return bool(status_of(claim).get("phase") == "Bound")
-
-
-def _drop_finalizer(obj: Object, finalizer: str) -> None:
-    obj["metadata"]["finalizers"] = [name for name in finalizers_of(obj) if name != finalizer]
 
 
 def _annotate(obj: Object, annotations: Mapping[str, str]) -> None:
