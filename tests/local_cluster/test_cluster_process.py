@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -104,6 +105,27 @@ def test_a_deadline_that_was_running_goes_on_after_a_restart(tmp_path: Path) -> 
             return [c.reason for c in apps.read_namespaced_deployment("late", "default").status.conditions or []]
 
         eventually(lambda: "ProgressDeadlineExceeded" in reasons(), "the deadline passes")
+
+
+def test_a_node_and_its_pods_go_on_after_the_api_server_was_killed(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(process("local.cluster", "--dir", tmp_path / "c"))
+        node = ("--kubeconfig", first["kubeconfig"], "--dir", tmp_path / "k", "--probe-period", "0.2")
+        stack.enter_context(process("local.kubelet", *node))
+        apps = Cluster(first["kubeconfig"]).apps
+        apps.create_namespaced_deployment("default", deployment("kept", 1))
+        eventually(lambda: ready_replicas(apps) == 1, "its pod runs", 30)
+        (before,) = pods(Cluster(first["kubeconfig"]))
+        first["process"].kill()
+        first["process"].wait(10)
+        stack.enter_context(process("local.cluster", "--dir", tmp_path / "c"))
+        apps.patch_namespaced_deployment_scale("kept", "default", {"spec": {"replicas": 2}})
+        eventually(lambda: ready_replicas(apps) == 2, "a second one runs", 30)
+        assert before in pods(Cluster(first["kubeconfig"]))
+
+
+def ready_replicas(apps: client.AppsV1Api) -> int | None:
+    return apps.read_namespaced_deployment("kept", "default").status.ready_replicas
 
 
 def test_fresh_forgets_everything(tmp_path: Path) -> None:

@@ -75,6 +75,27 @@ def test_a_claim_of_an_immediate_class_gets_a_volume_at_once(running: Cluster, n
     eventually(lambda: phase(running, volume.metadata.name) is None, "the volume goes with its claim: policy Delete")
 
 
+def test_a_claim_without_a_class_gets_the_default_one(running: Cluster, name: str) -> None:
+    body = claim(name)
+    del body["spec"]["storageClassName"]
+    create(running, body)
+    defaults = [
+        each.metadata.name
+        for each in running.storage.list_storage_class().items
+        if (each.metadata.annotations or {}).get("storageclass.kubernetes.io/is-default-class") == "true"
+    ]
+    assert claimed(running, name).spec.storage_class_name in defaults
+
+
+def test_a_claim_whose_volume_is_gone_is_lost(running: Cluster, name: str) -> None:
+    create(running, claim(name, FILES, ("ReadWriteMany",)))
+    volume = bound(running, name).metadata.name
+    running.core.delete_persistent_volume(volume)
+    running.core.patch_persistent_volume(volume, {"metadata": {"finalizers": None}})
+    eventually(lambda: claimed(running, name).status.phase == "Lost", "the claim is lost")
+    delete(running, name)
+
+
 def test_a_disk_waits_for_its_first_consumer(running: Cluster, name: str) -> None:
     create(running, claim(name, DISK))
     assert claimed(running, name).status.phase == "Pending"
