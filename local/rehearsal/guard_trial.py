@@ -21,7 +21,7 @@ from local.rehearsal.current_state import Operator
 from local.rehearsal.prober import Prober
 from local.rehearsal.processes import wait_until
 from local.rehearsal.world import World
-from shared.errors import VerificationFailed
+from shared.errors import MigrationError, VerificationFailed
 
 TICK_SECONDS = 3
 POLICY = {
@@ -61,6 +61,14 @@ class Trial:
         if self.world.operator is None:
             raise VerificationFailed("the world is not open")
         return self.world.operator
+
+    def hold(self, replicas: int) -> dict[str, Any]:
+        """`run`, with what the guard did not end under `failure`."""
+        try:
+            return self.run(replicas)
+        except MigrationError as error:
+            self.say(f"the guard failed its trial: {error.message}")
+            return self.found | {"failure": error.message}
 
     def run(self, replicas: int) -> dict[str, Any]:
         """All troubles, one after the other; VerificationFailed says which one the guard did not end."""

@@ -107,7 +107,7 @@ def rehearse(wishes: Wishes, console: Console) -> int:
             report["changed"] = changed
         if wishes.guard and report["state"] == "migrated":
             trial = guard_trial.Trial(world, AppClient(world.url, world.key), world.say)
-            report["guard"] = trial.run(report["replicas_ready"])
+            report["guard"] = trial.hold(report["replicas_ready"])
         seconds = round(time.monotonic() - began, 1)
         report["rehearsal"] = {"started": started.strftime("%Y-%m-%d %H:%M UTC"), "seconds": seconds}
         _write(report, wishes.json_file)
@@ -252,7 +252,7 @@ def _shown(path: Path) -> Path:
 
 
 def _exit_code(report: dict[str, Any]) -> int:
-    if report.get("unchanged") is False:
+    if report.get("unchanged") is False or "failure" in report.get("guard", {}):
         return FAILED
     return EXIT_CODES.get(report["state"], FAILED)
 
