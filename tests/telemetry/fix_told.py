@@ -44,10 +44,13 @@ def told() -> Iterator[Told]:
     }
     world = World(layout, say=lambda what: None, guard=settings)
     try:
-        world.open(store.data, store.app_sql)
-        yield _tell(ingestion, world)
+        try:
+            world.open(store.data, store.app_sql)
+            told = _tell(ingestion, world)
+        finally:
+            world.close()  # before the tests: what was sent is all that they need
+        yield told
     finally:
-        world.close()
         ingestion.close()
         shutil.rmtree(folder, ignore_errors=True)
 
