@@ -120,6 +120,7 @@ class Operator:
             "v1": ("ConfigMap", "PersistentVolume", "PersistentVolumeClaim", "Secret", "Service"),
             "apps/v1": ("Deployment", "ReplicaSet"),
             "batch/v1": ("Job",),
+            "autoscaling/v2": ("HorizontalPodAutoscaler",),
             "policy/v1": ("PodDisruptionBudget",),
             "storage.k8s.io/v1": ("StorageClass",),
         }

@@ -13,7 +13,9 @@ from shared.model import (
     Mode,
     Options,
     PhaseState,
+    Problem,
     RunState,
+    Severity,
     StorageFacts,
     Survey,
     Target,
@@ -64,6 +66,10 @@ def finished(*, measured: dict[str, Any] | None = MEASURED, sku: str = "Standard
             "open-webui", "open-webui:0.12.4", 1, "Recreate", "/data", "data", 8080, {}, (), "pod", "node", "digest"
         ),
         storage=StorageFacts("pvc-1", "Delete", "10Gi", "managed-csi-premium"),
+        problems=(
+            Problem("secret_key", Severity.WARNING, "WEBUI_SECRET_KEY is not set", "Sign in once more."),
+            Problem("downtime", Severity.NOTE, "expected downtime: 40 to 90 s"),
+        ),
         store={"chroma": {"version_hint": "1.5", "rows": 2619, "collection_count": 29}},
         budget=plan_budget(limits, Demand(replicas=3)),
     )

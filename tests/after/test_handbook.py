@@ -136,6 +136,12 @@ def test_later_phases_are_told_with_the_migration_that_they_were_added_to():
     assert "2,619 chunks" in found
 
 
+def test_warnings_stand_with_what_to_do_and_notes_of_the_plan_do_not():
+    found = text()
+    assert "| warning | WEBUI_SECRET_KEY is not set | Sign in once more. |" in found
+    assert "expected downtime" not in found
+
+
 def test_a_share_has_azures_operations():
     assert share_iops("1Ti") == (4024, 10_000)
     assert share_iops("100Gi") == (3100, 10_000)
