@@ -1,9 +1,7 @@
 """Child processes: started, awaited, started again when they were killed, and ended by the pid that we know."""
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,8 +14,6 @@ from shared.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120
-PR_SET_PDEATHSIG = 1
-"""Source: prctl(2)."""
 
 
 class Child:
@@ -27,7 +23,7 @@ class Child:
         self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
-        self.arguments = [sys.executable, "-m", *arguments]
+        self.arguments = [sys.executable, "-m", "local.rehearsal.mortal", str(os.getpid()), *arguments]
         self.log = log
         self.environment = dict(environment or {})
         self.ready: dict[str, Any] = {}
@@ -60,13 +56,7 @@ class Child:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self.environment}
         with self.log.open("a") as log:
             process = subprocess.Popen(
-                self.arguments,
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one call into libc
+                self.arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         self._process = process
         return self._await_ready(process)
@@ -97,11 +87,6 @@ class Child:
                 self._spawn()
             except ConfigurationError:
                 time.sleep(1)
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the rehearsal dies, however it dies: nothing is left running."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _drain(stream: Any, log: Path) -> None:

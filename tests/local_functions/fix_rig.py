@@ -2,7 +2,7 @@
 
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -42,7 +42,9 @@ class Process:
                 self._command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert self._process.stdout
-        readable, _, _ = select.select([self._process.stdout], [], [], 30)
+        with selectors.DefaultSelector() as selector:  # select() itself takes no descriptor over 1023
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            readable = selector.select(30)
         line = self._process.stdout.readline() if readable else ""
         assert line.startswith("ready "), f"not ready: {line!r}\n{self.log.read_text()[-3000:]}"
         self.ready = json.loads(line.removeprefix("ready "))
