@@ -45,6 +45,8 @@ class Chain:
     migration: dict[str, Any] = field(default_factory=dict)
     rollback: dict[str, Any] = field(default_factory=dict)
     again: dict[str, Any] = field(default_factory=dict)
+    retired: dict[str, Any] = field(default_factory=dict)
+    last: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: Seen | None = None
 
 
@@ -67,6 +69,8 @@ def chain(world: World, app: AppClient, tmp_path_factory: pytest.TempPathFactory
     made.old_side, made.disk = rows_of_store(disk, tmp_path_factory.mktemp("store")), files_of(disk)
     made.answers = answers(world)
     made.again = run(app, app.start({"mode": "migrate"}))
+    made.retired = retire(app, made.before["PersistentVolumeClaim/open-webui-disk-pvc"]["spec"]["volumeName"])
+    made.last = objects(world)
     yield made
 
 
@@ -136,6 +140,25 @@ def test_a_second_migration_ends_verified(chain: Chain) -> None:
     assert (report["rows_verified"], report["replicas_ready"]) == (rows, 3)
     assert all(criterion["met"] for criterion in report["criteria"])
     assert report["results"]["cut_over"]["verification"]["equal"]
+
+
+def test_the_old_disk_goes_after_an_approval_that_names_it(chain: Chain) -> None:
+    assert chain.retired["state"] == "applied", chain.retired["report"]["failure"]
+    volume = chain.before["PersistentVolumeClaim/open-webui-disk-pvc"]["spec"]["volumeName"]
+    assert chain.retired["report"]["results"]["retire_source"]["disk_deleted"]
+    assert chain.last.keys().isdisjoint({f"PersistentVolume/{volume}", "PersistentVolumeClaim/open-webui-disk-pvc"})
+    assert chain.last["PersistentVolumeClaim/open-webui-files-pvc"]["status"]["phase"] == "Bound"
+
+
+def retire(app: AppClient, volume: str) -> dict[str, Any]:
+    """Ask for phase 10 alone; an approval without the disk's name changes nothing."""
+    one = app.start({"mode": "phases", "phases": ["retire_source"]})
+    for body in ({}, {"disk": "another"}, {"disk": volume}):
+        while app.read(one)["state"] != "waiting for approval":
+            time.sleep(0.2)
+        app._http.post(f"/api/migrations/{one}/approve", json=body).raise_for_status()
+        time.sleep(1)
+    return run(app, one)
 
 
 def give_users_fields(world: World) -> None:
