@@ -27,8 +27,8 @@ BECAUSE = "scaleout.dev/maximum-because"
 APPLIED_AT = "scaleout.dev/applied-at"
 HEADROOM = 0.1
 """Of the server's connections, kept free as in the connection budget."""
-GUARD = 1
-"""Connections of the health guard."""
+RESERVED = 3
+"""Connections of the health guard (one) and of a mover (two), as in the migration's budget."""
 
 BEHAVIOUR = {
     "scaleUp": {
@@ -58,7 +58,7 @@ def bounds_within_budget(replicas: int, budget: ConnectionBudget, sku: str) -> B
 
 def bounds_with_pools(replicas: int, limits: ServerLimits, pools: PoolSizes, surge: int, others: int) -> Bounds:
     """For pools as the running pods have them. `others`: sessions that are not Open WebUI's."""
-    taken, transient = others + GUARD, transient_pods(surge)
+    taken, transient = others + RESERVED, transient_pods(surge)
     fits = replicas_that_fit(limits, pools.most_per_process, taken=taken, transient=transient, headroom_ratio=HEADROOM)
     return _bounds(replicas, fits, pools.most_per_process, limits.for_users, limits.sku)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.costs import gibibytes
 from shared.documents import Block, Bullets, Document, Paragraph, Section, Table
-from shared.handbook_advice import rollback, scaling, troubleshooting
+from shared.handbook_advice import carried, rollback, scaling, troubleshooting
 from shared.wire import JsonObject
 
 SKIPPED = "skipped"
@@ -116,9 +116,10 @@ def _costs(report: JsonObject) -> tuple[Block, ...]:
 
 def _limits(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
     budget = report["connection_budget"] or {}
-    rows = [*_connection_rows(budget, measured), *_share_rows(measured), *_memory_rows(measured)]
+    rows = [*_connection_rows(report, measured), *_share_rows(measured), *_memory_rows(measured)]
     blocks: list[Block] = [Table(("limit", "figure"), tuple(rows))] if rows else []
-    if states := budget.get("states"):
+    read = (measured.get("server") or budget).get("for_users")
+    if (states := budget.get("states")) and budget["for_users"] == read:
         blocks += [
             Paragraph(f"Connections when every pool is full, of {budget['for_users']} for users:"),
             Table(("state", "connections"), tuple((str(name), str(count)) for name, count in states)),
@@ -130,7 +131,7 @@ def _limits(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _connection_rows(budget: JsonObject, measured: JsonObject) -> list[tuple[str, str]]:
+def _connection_rows(report: JsonObject, measured: JsonObject) -> list[tuple[str, str]]:
     server, rows = measured.get("server") or {}, []
     if server:
         name = f"{server['name']}, {server['sku']}, PostgreSQL {server['version']}, vector {server['vector']}"
@@ -138,8 +139,8 @@ def _connection_rows(budget: JsonObject, measured: JsonObject) -> list[tuple[str
             ("database server", name),
             ("connections for users", f"{server['for_users']} of max_connections {server['max_connections']}"),
         ]
-    if budget:
-        rows.append(("replicas that the connections carry", str(budget["largest_replica_count"])))
+    if found := carried(report, measured):
+        rows.append(("replicas that the connections carry", str(found[1])))
     if scaler := measured.get("autoscaler"):
         rows.append(("autoscaler", f"{scaler['minimum']} to {scaler['maximum']} replicas: {scaler['because']}"))
     return rows

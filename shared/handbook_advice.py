@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from shared.autoscaling import GUARD, HEADROOM, LARGEST
+from shared.autoscaling import HEADROOM, LARGEST, RESERVED
 from shared.azure_skus import AZURE_SKUS
 from shared.connection_budget import COMFORTABLE, ServerLimits, replicas_that_fit, transient_pods
 from shared.documents import Block, Bullets, Commands, Paragraph, Table
@@ -13,13 +13,14 @@ SHOWN_SERVERS = 4
 
 def scaling(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
     """From the nearest wall outwards."""
-    budget = report["connection_budget"]
-    if not budget:
+    found = carried(report, measured)
+    if found is None:
         return ()
-    target, fits, replicas = report["target"], budget["largest_replica_count"], report["replicas_ready"]
+    for_users, fits = found
+    target, replicas = report["target"], (measured.get("pods") or {}).get("ready") or report["replicas_ready"]
     scaler = (measured.get("autoscaler") or {}).get("maximum")
     wall = (
-        f"The next wall is the database's connections: {budget['for_users']} are for users, which carries {fits}"
+        f"The next wall is the database's connections: {for_users} are for users, which carries {fits}"
         f" replicas, a rolling update included; {replicas} serve now."
         if fits < LARGEST
         else f"The connections carry {fits} replicas; the next wall is the {LARGEST} that the runbook stops at."
@@ -27,7 +28,9 @@ def scaling(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
     where = f"-n {target['namespace']}"
     by_hand = f"kubectl scale deployment {target['deployment']} {where} --replicas={fits}"
     by_autoscaler = f"kubectl edit hpa {target['deployment']} {where}   # spec.maxReplicas, at most {fits}"
-    blocks: list[Block] = [Paragraph(wall), Paragraph(budget["reason"])]
+    blocks: list[Block] = [Paragraph(wall)]
+    if (budget := report["connection_budget"] or {}).get("for_users") == for_users:
+        blocks.append(Paragraph(budget["reason"]))
     if fits > replicas:
         blocks.append(Commands((by_autoscaler if scaler else by_hand,)))
     blocks += [
@@ -35,10 +38,22 @@ def scaling(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
             f"Larger servers carry more. With {COMFORTABLE} connections a replica, which is what one used at 20 queries"
             " at once, by Azure's documented limits:"
         ),
-        Table(("server", "connections for users", "replicas"), tuple(_servers(budget["for_users"]))),
+        Table(("server", "connections for users", "replicas"), tuple(_servers(for_users))),
         Bullets(_steps()),
     ]
     return tuple(blocks)
+
+
+def carried(report: JsonObject, measured: JsonObject) -> tuple[int, int] | None:
+    """Connections for users, and the replicas that they carry: as last read, else as planned; None when unknown."""
+    server, budget = measured.get("server") or {}, report["connection_budget"] or {}
+    per_replica = (measured.get("pods") or {}).get("connections_per_replica")
+    if not server or not per_replica:
+        return (budget["for_users"], budget["largest_replica_count"]) if budget else None
+    limits = ServerLimits(server["max_connections"], server["max_connections"] - server["for_users"], 0)
+    taken, transient = server["other_sessions"] + RESERVED, transient_pods(budget.get("max_surge", 1))
+    fits = replicas_that_fit(limits, per_replica, taken=taken, transient=transient, headroom_ratio=HEADROOM)
+    return server["for_users"], fits
 
 
 def _servers(for_users: int) -> list[tuple[str, str, str]]:
@@ -46,7 +61,9 @@ def _servers(for_users: int) -> list[tuple[str, str, str]]:
     rows = []
     for sku in larger:
         limits = ServerLimits(sku.max_connections, 15, 0, sku.name, sku.tier)
-        fits = replicas_that_fit(limits, COMFORTABLE, taken=GUARD, transient=transient_pods(1), headroom_ratio=HEADROOM)
+        fits = replicas_that_fit(
+            limits, COMFORTABLE, taken=RESERVED, transient=transient_pods(1), headroom_ratio=HEADROOM
+        )
         rows.append((f"{sku.name} ({sku.tier})", f"{sku.for_users:,}", str(fits)))
     return rows
 

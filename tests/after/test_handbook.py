@@ -65,8 +65,18 @@ def test_the_next_wall_is_named_with_its_figure():
     assert "35 are for users, which carries 3 replicas" in small
     assert "Standard_B2s (Burstable) | 414 |" in small
     assert "kubectl scale" not in small  # 3 serve and 3 fit: there is nowhere to go
-    large = text(finished(sku="Standard_D4ds_v5"))
+    large = text(finished(sku="Standard_D4ds_v5", measured=None))
     assert re.search(r"carry \d\d replicas; the next wall is the 20", large)
+
+
+def test_after_the_server_has_grown_the_figures_are_the_new_ones():
+    grown = MEASURED | {
+        "server": MEASURED["server"] | {"sku": "Standard_B2s", "max_connections": 429, "for_users": 414}
+    }
+    found = text(finished(measured=grown))
+    assert "carry 72 replicas; the next wall is the 20" in found  # (414 - 41 - 3) // 5 - 2
+    assert "Standard_B1ms has 35" not in found
+    assert "of 35 for users" not in found
 
 
 def test_the_way_back_is_this_runs_and_ends_when_it_ends():
