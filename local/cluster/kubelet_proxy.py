@@ -80,14 +80,14 @@ class KubeletProxy:
         return sorted(items, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
 
     async def _node_metrics(self, node: str) -> Sequence[Object]:
-        url = f"{self._address_of(node)}/apis/{POD_METRICS.api_version}/pods"
         try:
+            url = f"{self._address_of(node)}/apis/{POD_METRICS.api_version}/pods"
             async with self._session.get(url, timeout=aiohttp.ClientTimeout(_METRICS_SECONDS)) as answer:
                 if answer.status != 200:
                     return ()
                 found: Mapping[str, Any] = await answer.json()
                 return found.get("items") or ()
-        except (aiohttp.ClientError, TimeoutError):
+        except (ApiError, aiohttp.ClientError, TimeoutError, ValueError):
             return ()
 
     def _kubelet_of(self, pod: Object) -> str:
@@ -107,19 +107,18 @@ class KubeletProxy:
 
 
 def choose_container(pod: Object, wanted: str) -> str:
-    """Return the container a request means: the one it names, the annotated default, or the only one."""
-    spec = pod["spec"]
-    containers = [str(c["name"]) for c in spec["containers"]]
-    known = containers + [str(c["name"]) for c in spec.get("initContainers") or ()]
-    if wanted and wanted not in known:
-        raise bad_request(f"container {wanted} is not valid for pod {name_of(pod)}")
-    if wanted or len(known) == 1:
-        return wanted or known[0]
-    if len(containers) == 1:
-        choices = f"[{' '.join(containers)}] or one of the init containers: [{' '.join(known[1:])}]"
-    else:
-        choices = f"[{' '.join(containers)}]"
-    raise bad_request(f"a container name must be specified for pod {name_of(pod)}, choose one of: {choices}")
+    """Return the container that a request means: the one it names, or the only one beside init containers."""
+    spec, name = pod["spec"], name_of(pod)
+    containers = [str(container["name"]) for container in spec["containers"]]
+    init_containers = [str(container["name"]) for container in spec.get("initContainers") or ()]
+    if wanted and wanted not in containers + init_containers:
+        raise bad_request(f"container {wanted} is not valid for pod {name}")
+    if wanted or len(containers) == 1:
+        return wanted or containers[0]
+    choices = f"[{' '.join(containers)}]"
+    if init_containers:
+        choices += f" or one of the init containers: [{' '.join(init_containers)}]"
+    raise bad_request(f"a container name must be specified for pod {name}, choose one of: {choices}")
 
 
 def split_port(name: str, pod_port: int = 80) -> tuple[str, int]:

@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import Enum
 from functools import cache
 from importlib import resources
@@ -64,7 +65,8 @@ class Schema:
     patch_strategy: frozenset[str] = frozenset()
     patch_key: str | None = None
     is_quantity: bool = False
-    is_base64: bool = False
+    text_format: str = ""
+    """Of a string: `byte` (base64), `date-time`, or nothing that is checked."""
 
     @property
     def is_granular(self) -> bool:
@@ -144,7 +146,7 @@ def _compile_inline(raw: Mapping[str, Any]) -> Schema:
     if not types or "object" in types:
         return ANYTHING
     python_types = tuple(dict.fromkeys(python for name in types for python in _PYTHON_TYPES[name]))
-    return Schema(Shape.SCALAR, python_types, is_base64=raw.get("format") == "byte")
+    return Schema(Shape.SCALAR, python_types, text_format=raw.get("format", ""))
 
 
 def _json_types(raw: Mapping[str, Any]) -> list[str]:
@@ -191,8 +193,8 @@ def _decode(value: Any, schema: Schema, path: str, resource: Resource, unknown: 
     if isinstance(value, list):
         items = [(index, item) for index, item in enumerate(value) if item is not None]
         return [_decode(item, element, f"{path}[{index}]", resource, unknown) for index, item in items]
-    if schema.is_base64 and isinstance(value, str):
-        _check_base64(value, resource)
+    if isinstance(value, str):
+        _check_format(value, schema.text_format, resource)
     return value
 
 
@@ -207,14 +209,17 @@ def _decode_quantity(value: Any) -> Any:
     return text
 
 
-def _check_base64(text: str, resource: Resource) -> None:
+def _check_format(text: str, text_format: str, resource: Resource) -> None:
     try:
-        base64.b64decode(text.replace("\n", ""), validate=True)
+        if text_format == "byte":
+            base64.b64decode(text.replace("\n", ""), validate=True)
+        elif text_format == "date-time" and text:  # Go reads an empty time as none
+            datetime.fromisoformat(text)
     except ValueError as error:
         kind, version = resource.kind, resource.version
-        raise bad_request(
-            f'{kind} in version "{version}" cannot be handled as a {kind}: illegal base64 data: {error}'
-        ) from error
+        problem = "illegal base64 data" if text_format == "byte" else f'parsing time "{text}"'
+        what = f'{kind} in version "{version}" cannot be handled as a {kind}'
+        raise bad_request(f"{what}: {problem}: {error}") from error
 
 
 def _decode_struct(value: Object, schema: Schema, path: str, resource: Resource, unknown: list[str]) -> Object:

@@ -10,13 +10,14 @@ import pytest
 
 from local.cluster.controllers import Timing, event_driven
 from local.cluster.deletion import Deletion
-from local.cluster.kinds import NAMESPACES, NODES, STORAGE_CLASSES, STORED, VOLUMES, Resource, find_kind
+from local.cluster.kinds import NAMESPACES, NODES, PODS, STORAGE_CLASSES, STORED, VOLUMES, Resource, find_kind
 from local.cluster.patches import PatchFailed, merge_patch, strategic_merge_patch
 from local.cluster.registry import Registry, Writer, key_of
 from local.cluster.schema import decode, schema_of
 from local.cluster.status_errors import ApiError
 from local.cluster.store import ADDED, Event, Store
 
+TERM = {"key": "zone", "operator": "In", "values": ["1"]}
 VALID: list[dict[str, Any]] = [
     {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"}},
     {"apiVersion": "v1", "kind": "Secret", "stringData": {"a": "1"}},
@@ -37,6 +38,8 @@ VALID: list[dict[str, Any]] = [
             "accessModes": ["ReadWriteOnce"],
             "capacity": {"storage": "1Gi"},
             "csi": {"driver": "d", "volumeHandle": "h"},
+            "claimRef": {"namespace": "n", "name": "c", "uid": "u"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [TERM]}]}},
         },
     },
     {
@@ -46,7 +49,16 @@ VALID: list[dict[str, Any]] = [
             "containers": [
                 {"name": "m", "image": "i", "env": [{"name": "A", "value": "1"}], "ports": [{"containerPort": 1}]}
             ],
-            "volumes": [{"name": "v", "emptyDir": {}}],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}],
+            "nodeSelector": {"a": "b"},
+            "tolerations": [{"key": "a", "operator": "Equal", "value": "b", "effect": "NoSchedule"}],
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [{"matchExpressions": [TERM]}]
+                    }
+                }
+            },
         },
     },
     {
@@ -75,6 +87,17 @@ VALID: list[dict[str, Any]] = [
         "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}},
     },
     {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "p"},
+    {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "VolumeAttachment",
+        "spec": {"attacher": "d", "nodeName": "node", "source": {"persistentVolumeName": "free"}},
+    },
+    {"apiVersion": "v1", "kind": "Node", "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}},
+    {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "spec": {"renewTime": "2026-11-22T12:00:00.000000Z", "leaseDurationSeconds": 40},
+    },
 ]
 WRONG = [None, 0, -1, True, "", "x", [], {}, ["x"], {"x": 1}, [{}], 1.5]
 
@@ -105,7 +128,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     registry.create(NAMESPACES, "", {"metadata": {"name": "n"}}, Writer("test"))
     node = {"metadata": {"name": "node"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     registry.create(NODES, "", node, Writer("test"))
-    registry.create(VOLUMES, "", {**VALID[4], "metadata": {"name": "free"}}, Writer("test"))
+    spec = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": "c"}
+    registry.create(VOLUMES, "", {"metadata": {"name": "free"}, "spec": spec}, Writer("test"))
+    waiting = {"containers": [{"name": "m", "image": "i"}]}
+    registry.create(PODS, "n", {"metadata": {"name": "waiting"}, "spec": waiting}, Writer("test"))
     storage_class = {"metadata": {"name": "c"}, "provisioner": "p"}
     registry.create(STORAGE_CLASSES, "", storage_class, Writer("test"))
     yield registry
@@ -127,7 +153,8 @@ def test_a_damaged_manifest_is_refused_or_lived_with(registry: Registry, valid: 
         else:
             outcomes["accepted"] += 1
             reconcile(registry, resource, created)
-            registry.delete(key_of(resource, created), Deletion("Background"))
+            with suppress(ApiError):  # a controller may have been quicker
+                registry.delete(key_of(resource, created), Deletion("Background"))
     assert outcomes.keys() == {"refused", "accepted"}, outcomes
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,6 +16,7 @@ from local.cluster.controllers.job_accounting import TRACKING, account
 from local.cluster.controllers.placement import Place, best_place, explain, obstacle
 from local.cluster.controllers.volume_matching import best_volume
 from local.cluster.kinds import DEPLOYMENTS, NAMESPACES, PODS, SERVED, discovery_document
+from local.cluster.kubelet_proxy import choose_container
 from local.cluster.quantities import parse_quantity, to_millis
 from local.cluster.request import Target, parse_path
 from local.cluster.schema import Shape, decode, schema_of
@@ -400,6 +401,23 @@ class TestVolumeMatching:
     def test_takes_the_reserved_then_the_smallest(self, volumes: list[dict[str, Any]], chosen: str | None) -> None:
         found = best_volume(a_claim(), volumes)
         assert (found["metadata"]["name"] if found else None) == chosen
+
+
+class TestContainerChoice:
+    POD: ClassVar[dict[str, Any]] = {
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "main"}], "initContainers": [{"name": "init"}]},
+    }
+
+    @pytest.mark.parametrize(("wanted", "chosen"), [("", "main"), ("main", "main"), ("init", "init")])
+    def test_takes_the_named_or_the_only_one(self, wanted: str, chosen: str) -> None:
+        assert choose_container(self.POD, wanted) == chosen
+
+    def test_of_several_one_must_be_named(self) -> None:
+        several = {**self.POD, "spec": {**self.POD["spec"], "containers": [{"name": "a"}, {"name": "b"}]}}
+        words = r"choose one of: \[a b\] or one of the init containers: \[init\]"
+        with pytest.raises(ApiError, match=words):
+            choose_container(several, "")
 
 
 class TestAccess:

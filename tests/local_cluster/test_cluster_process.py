@@ -163,6 +163,18 @@ def test_an_idle_cluster_hardly_works(tmp_path: Path) -> None:
         assert (sum(measured.cpu_times()[:2]) - before) / 2 < 0.02
 
 
+def test_a_node_without_a_kubelet_does_not_stop_the_autoscaler(tmp_path: Path) -> None:
+    with process("local.cluster", "--dir", tmp_path, "--autoscaler-sync-seconds", "0.2") as running:
+        cluster = Cluster(running["kubeconfig"], "default")
+        cluster.core.create_node({"metadata": {"name": "half-made"}})
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "kept"}
+        spec = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 3}
+        body = {"metadata": {"name": "kept"}, "spec": spec}
+        cluster.autoscaling.create_namespaced_horizontal_pod_autoscaler("default", body)
+        cluster.apps.create_namespaced_deployment("default", deployment("kept", 1))
+        eventually(lambda: len(pods(cluster)) == 2, "the lower bound holds")
+
+
 def test_without_a_token_only_health_is_told(tmp_path: Path) -> None:
     with process("local.cluster", "--dir", tmp_path) as running:
         trusted = Cluster(running["kubeconfig"]).api.configuration

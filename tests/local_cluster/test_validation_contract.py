@@ -71,6 +71,11 @@ class TestDecoding:
             cluster.request("POST", cluster.path("secrets"), body)
         assert "illegal base64 data" in status["message"]
 
+    def test_a_time_that_is_none_is_refused(self, cluster: Cluster, name: str) -> None:
+        path = cluster.path("leases", group="coordination.k8s.io/v1")
+        with refused(400, "BadRequest"):
+            cluster.request("POST", path, {"metadata": {"name": name}, "spec": {"renewTime": "yesterday"}})
+
     def test_a_wrong_type_is_refused(self, cluster: Cluster, name: str) -> None:
         body = deployment(name)
         body["spec"]["replicas"] = "three"

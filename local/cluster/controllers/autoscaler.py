@@ -84,21 +84,25 @@ class Autoscaler:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
-            autoscalers = self._registry.store.all_of(AUTOSCALERS)
-            if not autoscalers:
+            if not self._registry.store.all_of(AUTOSCALERS):
                 self._wake.clear()
                 continue
-            usage = {
-                (m["metadata"]["namespace"], m["metadata"]["name"]): m for m in await self._kubelets.pod_metrics("")
-            }
-            for autoscaler in autoscalers:
-                try:
-                    self._look(key_of(AUTOSCALERS, autoscaler), usage)
-                except ApiError as error:
-                    log.info("autoscaler %s: %s", name_of(autoscaler), error)
-                except Exception:
-                    log.exception("autoscaler %s", name_of(autoscaler))
+            try:
+                await self._look_at_all()
+            except Exception:
+                log.exception("autoscalers")
             await asyncio.sleep(self._period)
+
+    async def _look_at_all(self) -> None:
+        measured = await self._kubelets.pod_metrics("")
+        usage = {(each["metadata"]["namespace"], each["metadata"]["name"]): each for each in measured}
+        for autoscaler in self._registry.store.all_of(AUTOSCALERS):
+            try:
+                self._look(key_of(AUTOSCALERS, autoscaler), usage)
+            except ApiError as error:
+                log.info("autoscaler %s: %s", name_of(autoscaler), error)
+            except Exception:  # a bug met by one must not stop the others
+                log.exception("autoscaler %s", name_of(autoscaler))
 
     def _look(self, key: Key, usage: Usage) -> None:
         autoscaler = self._registry.get(key)

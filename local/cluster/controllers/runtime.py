@@ -63,8 +63,11 @@ class Controllers:
 
     def _on_event(self, event: Event) -> None:
         for controller in self._controllers:
-            for key in controller.affected(event):
-                self._enqueue((controller, key))
+            try:
+                for key in controller.affected(event):
+                    self._enqueue((controller, key))
+            except Exception:  # a bug in a controller must not reach whoever wrote the object
+                log.exception("%s on %s", type(controller).__name__, event.key)
 
     def _enqueue(self, work: tuple[Controller, Key]) -> None:
         timer = self._timers.pop(work, None)

@@ -49,9 +49,9 @@ class ClaimController:
         if event.resource is CLAIMS:
             yield event.key
         elif event.resource is VOLUMES:
-            reference = event.obj["spec"].get("claimRef")
-            if reference:
-                yield Key(CLAIMS, reference["namespace"], reference["name"])
+            reserved = claim_key_of(event.obj)
+            if reserved is not None:
+                yield reserved
             else:
                 yield from (key_of(CLAIMS, claim) for claim in store.all_of(CLAIMS) if not _is_bound(claim))
         elif event.resource is STORAGE_CLASSES:
@@ -194,13 +194,19 @@ class VolumeController:
         return None
 
     def _phase(self, volume: Object) -> str:
-        reference = volume["spec"].get("claimRef")
-        if not reference or not reference.get("uid"):
+        key, uid = claim_key_of(volume), volume["spec"].get("claimRef", {}).get("uid")
+        if key is None or not uid:
             return "Available"
-        claim = self._registry.store.get(Key(CLAIMS, reference["namespace"], reference["name"]))
-        if claim is None or uid_of(claim) != reference["uid"]:
+        claim = self._registry.store.get(key)
+        if claim is None or uid_of(claim) != uid:
             return "Released"
         return "Bound" if claim["spec"].get("volumeName") == name_of(volume) else "Available"
+
+
+def claim_key_of(volume: Object) -> Key | None:
+    """Return the claim that a volume is bound to or reserved for."""
+    reference = volume["spec"].get("claimRef")
+    return Key(CLAIMS, reference.get("namespace", ""), reference.get("name", "")) if reference else None
 
 
 def pods_using(registry: Registry, claim: Object) -> list[Object]:
