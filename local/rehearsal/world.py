@@ -23,6 +23,8 @@ from local.sample import load_sql
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 GROUP, CLUSTER, VAULT, SERVER = "rg-rehearsal", "aks-rehearsal", "kv-rehearsal", "psql-rehearsal"
 NODE = "scaleout-rehearsal"
+ROLES = sorted((ROOT / "infra" / "kubernetes" / "rbac").glob("*.yaml"))
+"""What an operator applies on AKS for the app's identity."""
 NODE_LABEL = {"scaleout.dev/rehearsal-node": NODE}
 
 type Say = Callable[[str], None]
@@ -120,7 +122,8 @@ class World:
         kubeconfig = self.kubeconfig
         if kubeconfig is None:
             folder = self.layout.run / "cluster"
-            ready = children.start("cluster", ["local.cluster", "--dir", str(folder), "--fresh"])
+            grants = [word for role in ROLES for word in ("--grant", str(role))]
+            ready = children.start("cluster", ["local.cluster", "--dir", str(folder), "--fresh", *grants])
             kubeconfig = Path(ready["kubeconfig"])
         folder = self.layout.run / "kubelet"
         children.start(
@@ -135,7 +138,7 @@ class World:
         content = {
             "subscription_id": SUBSCRIPTION,
             "vaults": {VAULT: {"postgres-admin-password": passwords["scaleout_admin"]}},
-            "clusters": {f"{GROUP}/{CLUSTER}": {"kubeconfig": str(kubeconfig.absolute())}},
+            "clusters": {f"{GROUP}/{CLUSTER}": {"kubeconfig": str(self._of_the_app(kubeconfig))}},
             "servers": {f"{GROUP}/{SERVER}": {"fqdn": "127.0.0.1", "version": "18", "superuser_url": superuser}},
         }
         folder = self.layout.run / "azure"
@@ -144,6 +147,11 @@ class World:
         file.touch(mode=0o600)
         file.write_text(json.dumps(content, indent=1))
         return ["local.azure", "--config", str(file), "--dir", str(folder)]
+
+    def _of_the_app(self, kubeconfig: Path) -> Path:
+        """On our own cluster the app may do what the shipped roles grant, and nothing else."""
+        limited = kubeconfig.with_name("kubeconfig-limited")
+        return kubeconfig.absolute() if self.kubeconfig else limited.absolute()
 
     def _open_host(self, children: Children, azure: dict[str, str], authority: Path) -> None:
         folder = self.layout.run / "functions"

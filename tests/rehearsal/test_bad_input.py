@@ -99,7 +99,7 @@ def test_the_application_data_is_not_in_postgresql(app, database_url):
     ("target", "code", "word"),
     [
         ({"deployment": "nope"}, "deployment", "no Deployment 'nope'"),
-        ({"namespace": "nope"}, "deployment", "namespace 'nope'"),
+        ({"namespace": "nope"}, "deployment", "nope"),
         ({"disk_claim": "nope"}, "storage", "no claim 'nope'"),
         ({"postgres_server": "nope"}, "server", "nope"),
     ],
