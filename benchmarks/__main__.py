@@ -194,7 +194,7 @@ class Benchmarks:
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.peer", aside, url, str(self._options.peer_rows), *arguments],
                 check=True,
-                capture_output=True,
+                stdout=subprocess.PIPE,
                 text=True,
                 cwd=ROOT,
             )

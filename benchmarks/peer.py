@@ -56,6 +56,7 @@ def main() -> None:
     started = time.perf_counter()
     rows = copy(store, session, limit)
     if indexes:
+        session.execute(text("set local maintenance_work_mem = '1GB'"))
         session.execute(
             text(
                 "create index idx_document_chunk_vector on document_chunk"
