@@ -1,9 +1,10 @@
 """Phase 3d: stop, carry the last changes over, verify, switch, answer.
 
-The only phase with a downtime. Before the stop it tries all that could fail after it and records the Deployment as it
-is, in a Secret beside it (it may hold literal secrets, so it never enters durable history). Each call looks at the
-world and takes the next step, so a rerun at any point goes on where the last one ended. Until the switch a deadline
-runs: a step that hangs brings the old pod back. Undo carries back what users did since, then the old Deployment serves.
+The only phase with a downtime. Before the stop it carries over what has changed since the bulk pass, tries all that
+could fail after the stop, and records the Deployment as it is, in a Secret beside it (it may hold literal secrets, so
+it never enters durable history). Each call looks at the world and takes the next step, so a rerun at any point goes on
+where the last one ended. Until the switch a deadline runs: a step that hangs brings the old pod back. Undo carries back
+what users did since, then the old Deployment serves.
 """
 
 from dataclasses import replace
@@ -63,6 +64,9 @@ def _stop(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     indexes = mover.advance(ports.cluster, plan.index, "reading the index settings")
     if not indexes.finished:
         return indexes
+    caught_up = mover.advance(ports.cluster, plan.catch_up, "catching up")
+    if not caught_up.finished:
+        return caught_up
     patch = prepare(plan, live, indexes.result, ports)
     ports.cluster.apply(record(plan, live, patch), force=True)
     stopped = ports.cluster.patch("Deployment", plan.deployment, _stopped(ports.clock.now()))
@@ -98,7 +102,8 @@ def _await_first_answer(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     ports.cluster.patch("Deployment", plan.deployment, answered)
     announce(Event.CUT_OVER, f"{plan.deployment}: first answer", {"mark": "first_answer"})
     finished = mover.advance(ports.cluster, plan.finish, "").result
-    results = finished | {"verification": condensed(finished.get("verification") or {})}
+    caught_up = mover.advance(ports.cluster, plan.catch_up, "").result
+    results = finished | {"caught_up": caught_up, "verification": condensed(finished.get("verification") or {})}
     done = Progress(finished=True, step="answering from the new stores", result=results)
     return replace(_critical(done, live), answering_since=now.isoformat())
 

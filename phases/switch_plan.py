@@ -28,6 +28,8 @@ class Plan:
     """That the new pod and the mover may open together."""
     index: mover.MoverJob
     """Phase 3c's: its result says which index settings Open WebUI must have to start."""
+    catch_up: mover.MoverJob
+    """Just before the stop: what changed since the bulk pass, or while an approval was waited for."""
     finish: mover.MoverJob
     carry_back: mover.MoverJob
     step_deadline_seconds: int = 900
@@ -56,7 +58,8 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         environment=environment,
         connections=budget.pools.most_per_process + budget.mover_connections,
         index=mover.job_for(brief, facts, "build-indexes", ("build-indexes",)),
-        finish=mover.job_for(brief, facts, "finish", _finish(brief.run)),
+        catch_up=mover.job_for(brief, facts, "catch-up", _both("catch-up", brief.run)),
+        finish=mover.job_for(brief, facts, "finish", _both("finish", brief.run)),
         carry_back=mover.way_back_for(brief, facts, "carry-back", _carry_back(brief.run)),
         step_deadline_seconds=options.cut_over_deadline_seconds,
         awaits="approval" if options.approval else "",
@@ -110,9 +113,10 @@ def owner_problems(
     return found
 
 
-def _finish(run: str) -> tuple[str, ...]:
+def _both(command: str, run: str) -> tuple[str, ...]:
+    """A command that carries files and vectors over."""
     where = ("--data", mover.SOURCE, "--target", mover.FILES, "--scratch", mover.SCRATCH)
-    return ("finish", *where, "--run", run)
+    return (command, *where, "--run", run)
 
 
 def _carry_back(run: str) -> tuple[str, ...]:

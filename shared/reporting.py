@@ -82,8 +82,9 @@ def _files(results: Mapping[str, JsonObject]) -> JsonObject:
 
 
 def _changed_rows(cut: JsonObject) -> int:
-    vectors = cut.get("vectors") or {}
-    return int(vectors.get("written") or 0)
+    """Before the stop and after it."""
+    passes = (cut.get("vectors") or {}, (cut.get("caught_up") or {}).get("vectors") or {})
+    return sum(int(vectors.get("written") or 0) for vectors in passes)
 
 
 def _cost(survey: JsonObject, request: MigrationRequest) -> JsonObject:

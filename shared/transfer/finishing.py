@@ -1,7 +1,8 @@
-"""The two ends of an online copy: verify the bulk while Open WebUI serves, then finish after the stop.
+"""The ends of an online copy: verify the bulk and catch up while Open WebUI serves, then finish after the stop.
 
-All that grows with the data is compared before the stop. After it, one process carries the last changes of files and
-vectors over side by side and compares only what changed, so the time after the stop is short and flat.
+All that grows with the data is compared before the stop, and what changed during the bulk pass or while an approval was
+waited for is carried over just before it. After it, one process carries the last changes of files and vectors over side
+by side and compares only what changed, so the time after the stop is short and flat.
 """
 
 import time
@@ -17,6 +18,7 @@ from .errors import UnknownFormat
 from .files import copy_files
 from .progress import Progress, silent
 from .selection import Selection
+from .snapshot import private_copy
 from .store_difference import note_foreign_rows
 from .verification import verify_vectors
 
@@ -46,6 +48,25 @@ def verify_copy(
     if moved:
         return {"equal": None, "postponed": "the copy was resumed; everything is compared after the stop"}
     return verify_vectors(url, store, scratch, run=run, selection=selection, full=full, progress=progress)
+
+
+def catch_up(
+    url: str,
+    data: Path,
+    share: Path,
+    scratch: Path,
+    *,
+    run: str,
+    selection: Selection | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Carry over, from a new private copy, what changed since the bulk pass; what changes from now on is `finish`'s."""
+    started = time.perf_counter()
+    files = copy_files(data, share, progress=progress)
+    store, _ = private_copy(data / "vector_db", scratch / "latest", progress=progress)
+    vectors = copy_delta(url, store, scratch, run=run, selection=selection, progress=progress)
+    verify_vectors(url, store, scratch, run=run, selection=selection, incremental=True, progress=progress)
+    return {"files": files, "vectors": vectors, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def finish(

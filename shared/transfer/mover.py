@@ -95,6 +95,16 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--repair", action="store_true", help="copy rows that differ again")
     one.add_argument("--samples", type=int, default=20, help="sampled queries (20)")
     add(
+        "catch-up",
+        _catch_up,
+        "just before the stop: carry over what changed since the bulk pass, while Open WebUI serves",
+        data,
+        target,
+        scratch,
+        run,
+        selection,
+    )
+    add(
         "finish",
         _finish,
         "after the stop: carry the last changes of files and vectors over and verify what changed",
@@ -229,6 +239,14 @@ def _copy_vectors(options: argparse.Namespace, lines: JsonLines) -> dict[str, An
     from .finishing import verify_copy
 
     return copied | {"verification": verify_copy(*where, full=options.full, **common)}
+
+
+def _catch_up(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:
+    from .database import vectors_url
+    from .finishing import catch_up
+
+    where = (vectors_url(), options.data, options.target, _scratch(options))
+    return catch_up(*where, run=options.run, selection=_selection(options), progress=lines)
 
 
 def _finish(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:

@@ -161,6 +161,7 @@ def plan_for(cluster: FakeCluster) -> Plan:
         environment=({"name": "VECTOR_DB", "value": "pgvector"},),
         connections=10,
         index=mover.job_for(brief, facts, "build-indexes", ("build-indexes",)),
+        catch_up=mover.job_for(brief, facts, "catch-up", ("catch-up",)),
         finish=mover.job_for(brief, facts, "finish", ("finish",)),
         carry_back=mover.way_back_for(brief, facts, "carry-back", ("carry-back",)),
     )

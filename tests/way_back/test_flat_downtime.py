@@ -49,7 +49,7 @@ def measure(chunks: int) -> Measured:
         seen = prober.stop()
         assert ended["state"] == "migrated", ended["report"]["failure"]
         cut = ended["report"]["results"]["cut_over"]
-        return Measured(seen, cut["verification"]["rows"], cut["vectors"]["written"], cut["seconds"])
+        return Measured(seen, cut["verification"]["rows"], cut["caught_up"]["vectors"]["written"], cut["seconds"])
     finally:
         world.close()
         shutil.rmtree(folder, ignore_errors=True)

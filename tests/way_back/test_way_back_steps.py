@@ -54,6 +54,7 @@ class World:
         self.ports = ports_of(self.cluster, self.clock, databases)
         self.cluster.job_lines = {
             self.plan.index.name: {"result": INDEXES},
+            self.plan.catch_up.name: {"result": {}},
             self.plan.finish.name: {"result": {"files": {}, "vectors": {}, "verification": {"equal": True}}},
             self.plan.carry_back.name: {"result": CARRIED},
         }
@@ -192,7 +193,8 @@ def test_everything_that_would_fail_after_the_stop_is_listed_before_it(world: Wo
 
 def test_a_switch_that_the_api_server_would_refuse_stops_nothing(world: World) -> None:
     world.cluster.refuses = "exceeded quota"
-    world.cluster.apply(mover.job_manifest(world.plan.index, world.live))
+    for job in (world.plan.index, world.plan.catch_up):
+        world.cluster.apply(mover.job_manifest(job, world.live))
     with pytest.raises(ConfigurationError, match="exceeded quota"):
         cut_over.apply(world.plan, world.ports)
     assert world.live["spec"]["replicas"] == 1
@@ -201,7 +203,8 @@ def test_a_switch_that_the_api_server_would_refuse_stops_nothing(world: World) -
 
 @pytest.mark.parametrize("hangs", ["pod", "job"])
 def test_every_step_before_the_switch_has_a_deadline(world: World, hangs: str) -> None:
-    world.cluster.apply(mover.job_manifest(world.plan.index, world.live))
+    for job in (world.plan.index, world.plan.catch_up):
+        world.cluster.apply(mover.job_manifest(job, world.live))
     cut_over.apply(world.plan, world.ports)
     if hangs == "pod":
         world.cluster.put("Pod", "old", spec={})["metadata"]["labels"] = LABELS
