@@ -84,8 +84,14 @@ class Catalog:
     has_booleans: bool
     log_rows: int
     head: LogHead | None
-    complete_log: bool
+    log_start: int
+    """Records up to this one were not looked at; 0 when all were."""
     reader: str = "files"
+
+    @property
+    def complete_log(self) -> bool:
+        """Tell whether all of the log was looked at."""
+        return self.log_start == 0
 
     @property
     def rows(self) -> int:
@@ -159,7 +165,7 @@ def _read(db: sqlite3.Connection, path: Path, since: LogHead | None) -> Catalog:
         has_booleans="bool_value" in columns["embedding_metadata"],
         log_rows=log_rows,
         head=_record(db, "seq_id = (select max(seq_id) from embeddings_queue) and ?", 1),
-        complete_log=start == 0,
+        log_start=start,
     )
 
 

@@ -61,7 +61,7 @@ def read_catalog_by_client(path: Path, fingerprint: str, tenant: str, database: 
                 log=array("q"),
             )
         )
-    return Catalog(path, "unknown", tuple(collections), False, True, 0, None, True, reader="chromadb")
+    return Catalog(path, "unknown", tuple(collections), False, True, 0, None, 0, reader="chromadb")
 
 
 class ClientStore:

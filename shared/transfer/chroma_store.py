@@ -102,8 +102,12 @@ class ChromaStore:
         return np.array(sorted(keys), np.int64)
 
     def tail(self, collection: Collection, since: int, existed: Callable[[list[bytes]], set[bytes]]) -> Tail:
-        """Return what the log records after `since` did; see `chroma_tail`."""
-        return read_tail(self._db, collection, since, existed)
+        """Return what the log records after `since` did; see `chroma_tail`.
+
+        The log has no index by collection, so the search begins where the catalogue's did: between the collection's
+        last record and that one, none is its own.
+        """
+        return read_tail(self._db, collection, max(since, self.catalog.log_start), existed)
 
     def read_changed(
         self,
