@@ -156,7 +156,8 @@ class Run:
                 self.results["undo_failure"] = to_wire(undoing)
                 self.chronicle.phase_failed(name, f"undo_{name}", undoing)
                 return self.finish(RunState.HALTED, failure)
-            self.timeline.set(name, PhaseState.UNDONE)
+            if not self._skipped(name):
+                self.timeline.set(name, PhaseState.UNDONE)
             self.chronicle.phase_undone(name)
             self._record()
         return self.finish(RunState.ROLLED_BACK, failure)
@@ -180,11 +181,15 @@ class Run:
     def _leave_out(self, phase: Phase, why: str) -> None:
         """A phase without a way back that nobody wants or approves is no failure: what was done before it stands."""
         self.results[phase.name] = {"skipped": True, "because": why}
-        self.timeline.set(phase.name, PhaseState.DONE)
+        self.timeline.set(phase.name, PhaseState.SKIPPED)
+
+    def _skipped(self, phase: str) -> bool:
+        return bool((self.results.get(phase) or {}).get("skipped"))
 
     def _end(self, phase: str, failure: Outcome | None) -> None:
         """One phase is over."""
-        self.timeline.end(phase, PhaseState.FAILED if failure else PhaseState.DONE, self._now())
+        done = PhaseState.SKIPPED if self._skipped(phase) else PhaseState.DONE
+        self.timeline.end(phase, PhaseState.FAILED if failure else done, self._now())
         seconds = self.timeline.phases[phase].seconds
         if failure:
             self.chronicle.phase_failed(phase, phase, failure, seconds)

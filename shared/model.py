@@ -50,6 +50,7 @@ class PhaseState(enum.StrEnum):
     DONE = "done"
     FAILED = "failed"
     UNDONE = "undone"
+    SKIPPED = "skipped"  # not asked for, or nobody approved it: nothing was done
 
 
 class Severity(enum.StrEnum):

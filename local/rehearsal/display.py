@@ -15,6 +15,7 @@ MARKS = {
     "done": ("✓", "green"),
     "failed": ("✗", "bold red"),
     "undone": ("↶", "yellow"),
+    "skipped": ("–", "dim"),
 }
 
 
