@@ -38,11 +38,14 @@ def test_a_copy_of_a_store_that_is_being_written_is_consistent(tmp_path: Path) -
     try:
         assert writer.stdout is not None
         writer.stdout.readline()
+        numbers: list[int] = []
         for attempt in range(4):
             time.sleep(0.5)
             copy, _ = private_copy(store, tmp_path / f"scratch-{attempt}")
             catalog = read_catalog(copy)
             (collection,) = catalog.collections
+            if collection.metadata_lag:
+                continue  # between the log and the texts: the reader refuses it, and chromadb itself is asked
             with ChromaStore(catalog) as source:
                 rows = source.read(collection, source.keys(collection))
             numbers = sorted(int(one.decode().removeprefix("row-")) for one in rows.ids)
@@ -52,7 +55,7 @@ def test_a_copy_of_a_store_that_is_being_written_is_consistent(tmp_path: Path) -
         writer.kill()
         writer.communicate()
     client = chromadb.PersistentClient(path=str(store), settings=Settings(anonymized_telemetry=False))
-    assert client.get_collection("busy", embedding_function=None).count() >= len(numbers)
+    assert client.get_collection("busy", embedding_function=None).count() >= len(numbers) > 0
 
 
 def test_a_finished_copy_is_used_again(stored: Callable[[str], StoredStore], tmp_path: Path) -> None:
