@@ -74,7 +74,9 @@ def main() -> int:
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(found, indent=2) + "\n")
     if not given.quick:
-        (ROOT / "docs" / "benchmarks.md").write_text(report.render(found))
+        page = ROOT / "docs" / "benchmarks.md"
+        _, heading, guard = page.read_text().partition(report.GUARD) if page.exists() else ("", "", "")
+        page.write_text(report.render(found).rstrip() + "\n" + (f"\n{heading}{guard}" if heading else ""))
     print(report.render(found))
     return 0
 

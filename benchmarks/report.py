@@ -53,6 +53,9 @@ asks (relaxed iterative scans).
 |---|---|---|---|---|
 """
 
+GUARD = "## The health guard\n"
+"""Heading of the part of the page that `benchmarks.guard` writes."""
+
 
 def render(found: dict[str, Any]) -> str:
     """Return the document."""
