@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -276,8 +275,3 @@ def _teller(console: Console) -> Callable[[str], None]:
         console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {what}", highlight=False)
 
     return say
-
-
-def forget() -> None:
-    """Remove everything that rehearsals keep."""
-    shutil.rmtree(HOME, ignore_errors=True)

@@ -4,7 +4,6 @@ One world serves all cases: each must leave it so that the next one starts from 
 """
 
 import json
-import re
 
 import httpx
 import pytest
@@ -14,8 +13,6 @@ from phases.catalogue import PHASES
 from shared.model import LATER_PHASES
 
 APPLIED = [phase.name for phase in PHASES if phase.applies]
-KEPT_BY_UNDO = re.compile(r"pvc-")
-"""Volumes that an undo leaves Released on purpose: the backup is on them."""
 
 
 def state_of(world):
