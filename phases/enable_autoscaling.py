@@ -11,8 +11,9 @@ from shared import autoscaling, deployments, manifests
 from shared.autoscaling import Bounds
 from shared.errors import UnsupportedDeployment
 from shared.guard.workload import to_pods, to_pools
-from shared.model import NOT_ASKED_FOR, Brief, Change, DeploymentFacts, Mode, Problem, Progress, Severity, Survey
+from shared.model import NOT_ASKED_FOR, Brief, Change, Mode, Progress
 from shared.ports import Manifest, Ports
+from shared.survey import DeploymentFacts, Problem, Severity, Survey
 
 NAME = "enable_autoscaling"
 PATIENCE = timedelta(seconds=90)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from shared import mover
 from shared.errors import ConfigurationError, UnsupportedDeployment, VerificationFailed
-from shared.model import Brief, Change, DatabaseAddress, DeploymentFacts, Problem, Progress
+from shared.model import Brief, Change, Progress
 from shared.ports import Ports
+from shared.survey import DatabaseAddress, DeploymentFacts, Problem
 
 ALLOW_LISTED = {"vector": "VECTOR", "uuid-ossp": "UUID-OSSP"}
 """Extension → its name in `azure.extensions`."""

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from shared.deployments import container, environment_entry
-from shared.model import DeploymentFacts, MigrationRequest, Problem, Severity, Survey
+from shared.model import MigrationRequest
 from shared.ports import Cluster, Manifest
+from shared.survey import DeploymentFacts, Problem, Severity, Survey
 
 
 @dataclass(frozen=True, slots=True)

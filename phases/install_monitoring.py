@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from shared import manifests, monitoring
 from shared.dashboard import dashboard
 from shared.errors import ConfigurationError
-from shared.model import NOT_ASKED_FOR, Brief, Change, Problem, Progress, Severity, Target
+from shared.model import NOT_ASKED_FOR, Brief, Change, Progress, Target
 from shared.ports import Cluster, Manifest, Ports
+from shared.survey import Problem, Severity
 
 NAME = "install_monitoring"
 OPERATOR = "monitoring.coreos.com"

@@ -17,8 +17,9 @@ from phases.catalogue import PHASES, Phase
 from phases.chronicle import Chronicle
 from phases.saga import undo_steps
 from phases.timeline import Timeline
-from shared.model import Brief, MigrationRequest, Mode, Outcome, PhaseState, Progress, RunState, Survey
+from shared.model import Brief, MigrationRequest, Mode, Outcome, PhaseState, Progress, RunState
 from shared.reporting import blocking_problems, build_report
+from shared.survey import Survey
 from shared.wire import JsonObject, from_wire, to_wire
 
 RETRY = task.RetryPolicy(

@@ -12,8 +12,9 @@ from phases.findings import GRANTS, PERMISSIONS, Permission
 from shared import deployments
 from shared.container_environment import read_database_address
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing
-from shared.model import DatabaseAddress, Target
+from shared.model import Target
 from shared.ports import Cluster, Ports
+from shared.survey import DatabaseAddress
 
 NAMESPACE_ROLE = "the custom role Scaleout namespace, or infra/kubernetes/rbac/namespace.yaml"
 CLUSTER_ROLE = "the custom role Scaleout cluster, or infra/kubernetes/rbac/cluster.yaml"

@@ -14,20 +14,18 @@ from shared.condensing import condensed_store
 from shared.connection_budget import ConnectionBudget, Demand, plan_budget
 from shared.container_environment import read_database_address
 from shared.errors import ConfigurationError, MigrationError
-from shared.model import (
-    Brief,
+from shared.model import Brief, Mode, Target
+from shared.ports import Cluster, Manifest, Ports
+from shared.survey import (
     DatabaseAddress,
     DatabaseFacts,
     DeploymentFacts,
-    Mode,
     Problem,
     ServerFactsBrief,
     Severity,
     StorageFacts,
     Survey,
-    Target,
 )
-from shared.ports import Cluster, Manifest, Ports
 from shared.wire import JsonObject
 
 LARGEST_VECTOR = 2000

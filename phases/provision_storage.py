@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 from shared import deployments, manifests
 from shared.errors import ConfigurationError, UnsupportedDeployment
-from shared.model import Brief, Change, Problem, Progress, Severity
+from shared.model import Brief, Change, Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
+from shared.survey import Problem, Severity
 from shared.transfer.packing import pack
 
 SESSION_KEY = "webui-secret-key"

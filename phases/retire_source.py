@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from shared import deployments
 from shared.errors import ConfigurationError, UnsupportedDeployment
-from shared.model import NOT_ASKED_FOR, Brief, Change, Problem, Progress, Severity
+from shared.model import NOT_ASKED_FOR, Brief, Change, Progress
 from shared.ports import Cluster, Manifest, Ports
+from shared.survey import Problem, Severity
 
 NAME = "retire_source"
 POLICY = {"policy": ("f:spec", "f:persistentVolumeReclaimPolicy")}

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from shared import deployments, manifests
 from shared.connection_budget import ConnectionBudget
 from shared.errors import UnsupportedDeployment, VerificationFailed
-from shared.model import Brief, Change, DeploymentFacts, Progress
+from shared.model import Brief, Change, Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
+from shared.survey import DeploymentFacts
 
 
 @dataclass(frozen=True, slots=True)

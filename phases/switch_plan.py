@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from shared import deployments, mover
 from shared.connection_budget import ConnectionBudget
 from shared.errors import UnsupportedDeployment
-from shared.model import Brief, Change, DatabaseAddress, DeploymentFacts, Problem, Severity, Survey
+from shared.model import Brief, Change
 from shared.names import Names
 from shared.ports import Manifest, Ports
+from shared.survey import DatabaseAddress, DeploymentFacts, Problem, Severity, Survey
 
 RECONCILERS = ("argocd", "kustomize-controller", "helm-controller", "flux", "rancher", "fleet")
 """Field managers that put back what they own within minutes. Source: Argo CD and Flux, docs on server-side apply."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from shared import deployments, mover, replicas
 from shared.errors import MigrationError, UnsupportedDeployment, VerificationFailed
-from shared.model import Brief, Change, DatabaseAddress, DeploymentFacts, Progress
+from shared.model import Brief, Change, Progress
 from shared.ports import Manifest, Ports
+from shared.survey import DatabaseAddress, DeploymentFacts
 
 REQUESTS_PER_REPLICA = 10
 ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL)\b|^Traceback \(most recent call last\)", re.MULTILINE)

@@ -12,8 +12,9 @@ from typing import Any
 from shared import autoscaling, deployments
 from shared.errors import MigrationError, PermanentError, UnsupportedDeployment
 from shared.guard.workload import to_pools
-from shared.model import NOT_ASKED_FOR, Brief, DatabaseAddress, DeploymentFacts, Progress
+from shared.model import NOT_ASKED_FOR, Brief, Progress
 from shared.ports import Ports
+from shared.survey import DatabaseAddress, DeploymentFacts
 from shared.wire import JsonObject
 
 NAME = "write_handbook"

@@ -3,8 +3,8 @@
 import base64
 
 from shared import deployments
-from shared.model import DatabaseAddress
 from shared.ports import Cluster, Manifest
+from shared.survey import DatabaseAddress
 
 
 def read_variable(cluster: Cluster, container: Manifest, name: str) -> str | None:

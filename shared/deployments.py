@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared.model import DatabaseAddress, DeploymentFacts
 from shared.ports import Manifest
+from shared.survey import DatabaseAddress, DeploymentFacts
 
 SWITCHED_AT = "scaleout.dev/switched-at"
 STOPPED_AT = "scaleout.dev/stopped-at"

@@ -8,7 +8,15 @@ durable history, so none of them ever holds a secret.
 import enum
 from dataclasses import dataclass, field
 
-from shared.connection_budget import ConnectionBudget, ServerLimits
+from shared.survey import ChunkTable as ChunkTable
+from shared.survey import DatabaseAddress as DatabaseAddress
+from shared.survey import DatabaseFacts as DatabaseFacts
+from shared.survey import DeploymentFacts as DeploymentFacts
+from shared.survey import Problem as Problem
+from shared.survey import ServerFactsBrief as ServerFactsBrief
+from shared.survey import Severity as Severity
+from shared.survey import StorageFacts as StorageFacts
+from shared.survey import Survey as Survey
 from shared.wire import JsonObject
 
 
@@ -51,14 +59,6 @@ class PhaseState(enum.StrEnum):
     FAILED = "failed"
     UNDONE = "undone"
     SKIPPED = "skipped"  # not asked for, or nobody approved it: nothing was done
-
-
-class Severity(enum.StrEnum):
-    """How much a finding matters: blocking stops the run before anything is changed."""
-
-    BLOCKING = "blocking"
-    WARNING = "warning"
-    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +151,6 @@ class MigrationRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One finding of a plan, with what to do about it."""
-
-    code: str
-    severity: Severity
-    message: str
-    hint: str = ""
-    ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
     """One object that a phase will create, change or delete."""
 
@@ -171,113 +160,6 @@ class Change:
     name: str
     detail: str = ""
     """A diff or a sentence; never a secret's value."""
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseAddress:
-    """Where Open WebUI's database is, as its own DATABASE_URL says, without the password."""
-
-    host: str
-    port: int
-    name: str
-    role: str
-    """The application's role: it must own `document_chunk`. Source: facts §2."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkTable:
-    """`document_chunk` as it was found."""
-
-    rows: int
-    dimension: int
-    column_type: str
-    owner: str
-    indexes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseFacts:
-    """What the preflight reads from PostgreSQL."""
-
-    version: str
-    limits: ServerLimits
-    sessions: int
-    """Sessions of other clients, beside Open WebUI's own."""
-    extensions: dict[str, str]
-    """Installed extension → version."""
-    available_extensions: dict[str, str]
-    chunk_table: ChunkTable | None = None
-    ledger_exists: bool = False
-    grants: dict[str, bool] = field(default_factory=dict)
-    """Privilege (`phases.findings.GRANTS`) → whether it is held."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentFacts:
-    """What the phases need to know of the user's Deployment, without its literal values."""
-
-    container: str
-    image: str
-    replicas: int
-    strategy: str
-    mount_path: str
-    volume: str
-    """The pod volume that mounts the disk claim."""
-    port: int
-    labels: dict[str, str]
-    """matchLabels of its selector."""
-    environment: tuple[str, ...]
-    """Names of the variables that are set."""
-    pod: str
-    node: str
-    digest: str
-    """Of the whole spec: tells whether somebody changed it after the plan."""
-
-
-@dataclass(frozen=True, slots=True)
-class StorageFacts:
-    """The source volume and the classes around it."""
-
-    volume: str
-    reclaim_policy: str
-    size: str
-    storage_class: str
-    files_claim_exists: bool = False
-    target_class_exists: bool = False
-    unused_class_exists: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFactsBrief:
-    """What Azure says of the database server."""
-
-    name: str
-    version: str
-    sku: str
-    tier: str
-    allow_list: tuple[str, ...]
-    """`azure.extensions`, upper case."""
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """Everything the preflight found; later phases plan from it. A part that could not be read is None."""
-
-    problems: tuple[Problem, ...] = ()
-    deployment: DeploymentFacts | None = None
-    address: DatabaseAddress | None = None
-    database: DatabaseFacts | None = None
-    server: ServerFactsBrief | None = None
-    storage: StorageFacts | None = None
-    store: JsonObject = field(default_factory=dict)
-    """The mover's `inspect` result: collections, rows, files, models."""
-    budget: ConnectionBudget | None = None
-    column_dimension: int = 1536
-    half_precision: bool = False
-
-    @property
-    def blocked(self) -> bool:
-        return any(problem.severity is Severity.BLOCKING for problem in self.problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from typing import Any
 
 from shared.deployments import container, environment_entry, pod_spec
 from shared.errors import ConfigurationError, MigrationError, PermanentError, TransientError, VerificationFailed
-from shared.model import Brief, DeploymentFacts, Progress
+from shared.model import Brief, Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest
+from shared.survey import DeploymentFacts
 from shared.transfer.packing import pack
 
 SOURCE, FILES, SCRATCH, CODE = "/source", "/files", "/scratch", "/scaleout"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from shared.model import ChunkTable, DatabaseAddress, DatabaseFacts, ServerFactsBrief
+from shared.survey import ChunkTable, DatabaseAddress, DatabaseFacts, ServerFactsBrief
 
 type Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON."""

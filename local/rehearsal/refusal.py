@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from phases.catalogue import PHASES
-from shared.model import Problem, Severity
+from shared.survey import Problem, Severity
 from shared.transfer.chroma_catalog import is_store, open_database
 from shared.wire import to_wire
 

@@ -16,7 +16,7 @@ from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient, mod
 
 from shared.adapters.azure_errors import CLIENT_OPTIONS, azure_call
 from shared.errors import ConfigurationError, PermanentError, TransientError
-from shared.model import ServerFactsBrief
+from shared.survey import ServerFactsBrief
 
 ARM = "https://management.azure.com"
 ALLOW_LIST = "azure.extensions"

@@ -24,9 +24,10 @@ from shared.guard.ports import GuardPorts, MigrationWatch
 from shared.guard.readings import Part, Reading
 from shared.guard.workload import ClusterWorkload
 from shared.guarded import Guarded
-from shared.model import DatabaseAddress, Target
+from shared.model import Target
 from shared.ports import Manifest
 from shared.settings import Settings
+from shared.survey import DatabaseAddress
 from shared.telemetry import Event, announce
 
 KEPT = timedelta(minutes=30)

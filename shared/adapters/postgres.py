@@ -23,7 +23,7 @@ from psycopg.rows import dict_row
 
 from shared.connection_budget import ServerLimits
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
-from shared.model import ChunkTable, DatabaseAddress, DatabaseFacts
+from shared.survey import ChunkTable, DatabaseAddress, DatabaseFacts
 from shared.transfer import ledger
 
 CONNECT_TIMEOUT_SECONDS = 10

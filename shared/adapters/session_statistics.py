@@ -18,7 +18,7 @@ from shared.errors import ConfigurationError, MigrationError, TransientError
 from shared.guard.ports import NoConnectionLeft
 from shared.guard.readings import Connections
 from shared.guard.sessions import GUARD_APPLICATION, SESSIONS_SQL, to_connections
-from shared.model import DatabaseAddress
+from shared.survey import DatabaseAddress
 
 KEPT = timedelta(minutes=5)
 CONNECT_TIMEOUT_SECONDS = 5

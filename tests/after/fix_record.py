@@ -7,20 +7,9 @@ from phases.timeline import Timeline
 from phases.validate import CRITERIA
 from shared.connection_budget import Demand, ServerLimits, plan_budget
 from shared.handbook import Occasion
-from shared.model import (
-    DeploymentFacts,
-    MigrationRequest,
-    Mode,
-    Options,
-    PhaseState,
-    Problem,
-    RunState,
-    Severity,
-    StorageFacts,
-    Survey,
-    Target,
-)
+from shared.model import MigrationRequest, Mode, Options, PhaseState, RunState, Target
 from shared.reporting import build_report
+from shared.survey import DeploymentFacts, Problem, Severity, StorageFacts, Survey
 from shared.wire import to_wire
 
 STARTED = datetime(2026, 5, 4, 20, 0, tzinfo=UTC)

@@ -6,7 +6,8 @@ from phases.enable_autoscaling import find_problems
 from shared import autoscaling
 from shared.autoscaling import Bounds
 from shared.connection_budget import Demand, PoolSizes, ServerLimits, plan_budget
-from shared.model import MigrationRequest, Mode, Options, Severity, Target
+from shared.model import MigrationRequest, Mode, Options, Target
+from shared.survey import Severity
 
 SMALL = ServerLimits(50, 10, 5, "Standard_B1ms", "Burstable")
 LARGE = ServerLimits(1718, 10, 5, "Standard_D4ds_v5", "GeneralPurpose")

@@ -11,17 +11,8 @@ from phases import enable_autoscaling, install_monitoring
 from shared import autoscaling
 from shared.connection_budget import Demand, ServerLimits, plan_budget
 from shared.errors import ConfigurationError
-from shared.model import (
-    Brief,
-    DatabaseFacts,
-    DeploymentFacts,
-    MigrationRequest,
-    Mode,
-    Options,
-    ServerFactsBrief,
-    Survey,
-    Target,
-)
+from shared.model import Brief, MigrationRequest, Mode, Options, Target
+from shared.survey import DatabaseFacts, DeploymentFacts, ServerFactsBrief, Survey
 from shared.wire import from_wire, to_wire
 
 TARGET = Target("s", "rg", "aks", "https://v", "psql")

@@ -18,7 +18,8 @@ import phases.migration as migration
 from phases.catalogue import Phase
 from phases.execution import as_activity
 from shared.errors import NeedsOperator, PermanentError, TransientError
-from shared.model import Brief, Progress, Survey
+from shared.model import Brief, Progress
+from shared.survey import Survey
 
 TARGET = {
     "subscription_id": "s",

@@ -26,7 +26,8 @@ from shared.guard.ports import GuardPorts, NoConnectionLeft
 from shared.guard.readings import MigrationState, Obstacle, Part
 from shared.guard.workload import ClusterWorkload
 from shared.guarded import Guarded
-from shared.model import DatabaseAddress, Target
+from shared.model import Target
+from shared.survey import DatabaseAddress
 from tests.fix_postgres import Database
 from tests.local_kubelet.fix_node import NAMESPACE, Node, cluster, node
 

@@ -10,9 +10,10 @@ from typing import Any
 from phases.switch_plan import Plan
 from shared import deployments, mover
 from shared.errors import ConfigurationError
-from shared.model import Brief, DatabaseAddress, MigrationRequest, Survey, Target
+from shared.model import Brief, MigrationRequest, Target
 from shared.names import Names
 from shared.ports import Completed, Manifest, Ports
+from shared.survey import DatabaseAddress, Survey
 
 RUN = "open-webui-0001"
 TARGET = Target("s", "g", "c", "https://v.vault.azure.net", "p")

@@ -12,8 +12,9 @@ from phases.scale_out import rolling_update
 from phases.switch_plan import decide_environment
 from shared import deployments, manifests
 from shared.connection_budget import Demand, ServerLimits, plan_budget
-from shared.model import MigrationRequest, Options, Survey, Target
+from shared.model import MigrationRequest, Options, Target
 from shared.names import Names
+from shared.survey import Survey
 
 FOLDER = Path(__file__).parents[2] / "infra" / "kubernetes"
 FILES = sorted(FOLDER.rglob("*.yaml"))

@@ -4,8 +4,9 @@ import pytest
 
 from phases import retire_source
 from shared.errors import ConfigurationError, UnsupportedDeployment
-from shared.model import Brief, MigrationRequest, Mode, Options, Survey
+from shared.model import Brief, MigrationRequest, Mode, Options
 from shared.ports import Manifest
+from shared.survey import Survey
 from tests.way_back.fix_cluster import RUN, TARGET, FakeClock, FakeCluster, deployment, ports_of
 
 BY_US = [{"manager": "scaleout", "fieldsV1": {"f:spec": {"f:persistentVolumeReclaimPolicy": {}}}}]

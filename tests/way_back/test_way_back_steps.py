@@ -14,8 +14,9 @@ from shared import mover
 from shared.connection_budget import ServerLimits
 from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
 from shared.errors import ConfigurationError, NeedsOperator, PermanentError
-from shared.model import ChunkTable, Progress, Severity
+from shared.model import Progress
 from shared.ports import Manifest
+from shared.survey import ChunkTable, Severity
 from tests.way_back.fix_cluster import (
     LABELS,
     NAMES,
