@@ -5,13 +5,13 @@ everything that copies. Both end in one JSON line, a result or an error, which b
 """
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from shared import jobs
 from shared.deployments import container, environment_entry, pod_spec
-from shared.errors import ConfigurationError, MigrationError, PermanentError, TransientError, VerificationFailed
+from shared.errors import PermanentError
 from shared.model import Brief, Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest
@@ -35,12 +35,6 @@ with tempfile.TemporaryDirectory(prefix="scaleout-") as folder:
     runpy.run_path(path, run_name="__main__")
 """
 """Receives the zipapp on its input, which exec cannot close: hence the length as the first argument."""
-
-ERROR_KINDS: dict[str, type[MigrationError]] = {
-    "transient": TransientError,
-    "verification": VerificationFailed,
-    "configuration": ConfigurationError,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +91,26 @@ def run_in(
     source = base64.b64encode(pack())
     command = ["python3", "-c", BOOTSTRAP, str(len(source)), *arguments]
     done = cluster.execute(pod, container_name, command, stdin=source, timeout_seconds=timeout_seconds)
-    last = _last_line(done.stdout)
+    last = jobs.last_line(done.stdout)
     if last is None:
         complaint = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise PermanentError(
             f"the mover's {arguments[0]} ended with code {done.exit_code} in pod {pod}: {complaint}",
             hint="The pod's image must have python3 with numpy and psycopg, as Open WebUI's has.",
         )
-    return _result(last, f"{arguments[0]} in pod {pod}")
+    return jobs.result_of(last, f"{arguments[0]} in pod {pod}")
 
 
 def advance(cluster: Cluster, job: MoverJob, step: str) -> Progress:
     """Start the Job, or see how far it is; finished with the mover's result. Fails as the mover failed."""
-    live = cluster.read("Job", job.name)
-    if live is None:
+
+    def manifest() -> Manifest:
         deployment = cluster.read("Deployment", job.deployment)
         if deployment is None:
             raise PermanentError(f"Deployment {job.deployment} is gone", hint="Create it again from your manifests.")
-        cluster.apply(job_manifest(job, deployment))
-        return Progress(finished=False, step=step, check_again_in_seconds=0.5)
-    conditions = {c["type"]: c for c in (live.get("status") or {}).get("conditions") or [] if c["status"] == "True"}
-    last = _last_log_line(cluster, job.name)
-    if "Complete" in conditions and last and "result" in last:
-        return Progress(finished=True, step=step, result=last["result"])
-    if "Complete" in conditions:
-        cluster.delete("Job", job.name)  # its log is gone: the mover's commands may be run again
-        raise TransientError(f"the log of Job {job.name} could not be read after it completed")
-    if "Failed" in conditions:
-        _raise_failed(cluster, job, conditions["Failed"], last)
-    return _running(step, last or {})
+        return job_manifest(job, deployment)
+
+    return jobs.advance(cluster, jobs.Program(job.name, "mover", job.arguments[0]), manifest, step)
 
 
 def job_manifest(job: MoverJob, deployment: Manifest) -> Manifest:
@@ -134,7 +119,6 @@ def job_manifest(job: MoverJob, deployment: Manifest) -> Manifest:
     spec = pod_spec(deployment)
     volumes, mounts = _volumes(job)
     pod: dict[str, Any] = {
-        "restartPolicy": "Never",
         "volumes": volumes,
         "containers": [
             {
@@ -156,17 +140,7 @@ def job_manifest(job: MoverJob, deployment: Manifest) -> Manifest:
             pod[inherited] = spec[inherited]
     if job.on_node:
         pod["affinity"] = _beside(job.on_node)
-    labels = {"app.kubernetes.io/managed-by": "scaleout", "scaleout.dev/run": job.run}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": job.name, "labels": labels},
-        "spec": {
-            "backoffLimit": 3,
-            "ttlSecondsAfterFinished": 7 * 24 * 3600,
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
+    return jobs.job(job.name, job.run, pod)
 
 
 def _volumes(job: MoverJob) -> tuple[list[Manifest], list[Manifest]]:
@@ -190,57 +164,3 @@ def _volumes(job: MoverJob) -> tuple[list[Manifest], list[Manifest]]:
 def _beside(node: str) -> Manifest:
     term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
-
-
-def _running(step: str, last: dict[str, Any]) -> Progress:
-    return Progress(
-        finished=False,
-        step=str(last.get("step") or step),
-        done=int(last.get("done") or 0),
-        total=int(last.get("total") or 0),
-        unit=str(last.get("unit") or ""),
-        check_again_in_seconds=1.0,
-    )
-
-
-def _raise_failed(cluster: Cluster, job: MoverJob, condition: Manifest, last: dict[str, Any] | None) -> None:
-    """Raise as the mover did. A transient failure removes the Job first, so that the retry starts a new one."""
-    kind = ((last or {}).get("error") or {}).get("kind")
-    if kind == "transient":
-        cluster.delete("Job", job.name)
-    if last and "error" in last:
-        _result(last, f"{job.arguments[0]} in Job {job.name}")
-    raise PermanentError(
-        f"Job {job.name} failed: {condition.get('reason')} {condition.get('message') or ''}".strip(),
-        hint=f"kubectl logs -n {cluster.namespace} -l job-name={job.name} --tail=50",
-    )
-
-
-def _last_log_line(cluster: Cluster, job: str) -> dict[str, Any] | None:
-    """The newest JSON line of the Job's newest pod; None when there is none yet."""
-    pods = sorted(cluster.list("Pod", {"job-name": job}), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
-    if not pods or (pods[-1].get("status") or {}).get("phase") == "Pending":
-        return None
-    try:
-        return _last_line(cluster.logs(pods[-1]["metadata"]["name"], "mover", tail_lines=5))
-    except MigrationError:  # the container is just starting or just gone: the Job's conditions decide
-        return None
-
-
-def _last_line(output: str) -> dict[str, Any] | None:
-    for line in reversed(output.strip().splitlines()):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            return value
-    return None
-
-
-def _result(line: dict[str, Any], where: str) -> dict[str, Any]:
-    if "result" in line:
-        return dict(line["result"])
-    error = line.get("error") or {}
-    kind = ERROR_KINDS.get(str(error.get("kind")), PermanentError)
-    raise kind(f"{where}: {error.get('message', 'ended without a result')}", hint=str(error.get("hint") or ""))
