@@ -50,6 +50,8 @@ class Resource:
 
     Source: the registries' ReturnDeletedObject.
     """
+    custom: bool = False
+    """Whether it comes with a CustomResourceDefinition: it takes no strategic merge patch."""
 
     @property
     def api_version(self) -> str:
@@ -171,6 +173,38 @@ VOLUME_ATTACHMENTS = Resource(
     subresources=("status",),
     returns_deleted_object=True,
 )
+_SNAPSHOTS = "snapshot.storage.k8s.io"
+SNAPSHOTS = Resource(
+    _SNAPSHOTS,
+    "v1",
+    "volumesnapshots",
+    "VolumeSnapshot",
+    subresources=("status",),
+    short_names=("vs",),
+    counts_generations=True,
+    custom=True,
+)
+SNAPSHOT_CLASSES = Resource(
+    _SNAPSHOTS,
+    "v1",
+    "volumesnapshotclasses",
+    "VolumeSnapshotClass",
+    namespaced=False,
+    short_names=("vsclass",),
+    counts_generations=True,
+    custom=True,
+)
+SNAPSHOT_CONTENTS = Resource(
+    _SNAPSHOTS,
+    "v1",
+    "volumesnapshotcontents",
+    "VolumeSnapshotContent",
+    namespaced=False,
+    subresources=("status",),
+    short_names=("vsc",),
+    counts_generations=True,
+    custom=True,
+)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", counts_generations=True)
 ACCESS_REVIEWS = Resource(
@@ -212,6 +246,9 @@ STORED = (
     CSI_DRIVERS,
     CSI_NODES,
     VOLUME_ATTACHMENTS,
+    SNAPSHOTS,
+    SNAPSHOT_CLASSES,
+    SNAPSHOT_CONTENTS,
     LEASES,
     ENDPOINT_SLICES,
 )

@@ -28,12 +28,12 @@ def patched(document: Object, patch: Any, media_type: str, target: Target) -> Ob
             case "application/merge-patch+json":
                 merged: Object = patches.merge_patch(document, patch)
                 return merged
-            case "application/strategic-merge-patch+json":
+            case "application/strategic-merge-patch+json" if not target.resource.custom:
                 return patches.strategic_merge_patch(document, patch, schema_of(target.resource))
     except PatchFailed as error:
         message = "the server rejected our request due to an error in our request"
         raise ApiError(422, message, details={"causes": [{"message": str(error)}]}) from error
-    known = ", ".join(_MEDIA_TYPES)
+    known = ", ".join(one for one in _MEDIA_TYPES if one != STRATEGIC_PATCH or not target.resource.custom)
     raise ApiError(415, f"the body of the request was in an unknown format - accepted media types include: {known}")
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from local.cluster.custom_schemas import DEFINITIONS
 from local.cluster.kinds import Resource
 from local.cluster.objects import Object
 from local.cluster.quantities import parse_quantity
@@ -92,7 +93,7 @@ def _definitions() -> Mapping[str, Any]:
     folder = resources.files("kubernetes_validate") / "kubernetes-json-schema" / f"v{SCHEMA_VERSION}-local"
     loaded: dict[str, Any] = json.loads((folder / "_definitions.json").read_text())
     definitions: dict[str, Any] = loaded["$defs"]
-    return definitions
+    return definitions | DEFINITIONS
 
 
 @cache

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from local.kubelet import node, storage, streams
+from local.kubelet import node, snapshots, storage, streams
 from local.kubelet.api import Api, ApiError, Mirror, read_kubeconfig
 from local.kubelet.background import Background
 from local.kubelet.containers import Machinery
@@ -58,6 +58,9 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
     parser.add_argument("--backoff-limit", type=float, default=5.0, metavar="SECONDS", help="its longest wait")
     parser.add_argument("--grace-limit", type=float, default=30.0, metavar="SECONDS", help="the longest way to SIGKILL")
     parser.add_argument("--provision-delay", type=float, default=0.0, metavar="SECONDS", help="to provision a volume")
+    parser.add_argument(
+        "--snapshot-class", action="store_true", help="create a VolumeSnapshotClass for disks, which AKS has not"
+    )
     parser.add_argument("--attach-delay", type=float, default=0.0, metavar="SECONDS", help="to attach or detach a disk")
     given = parser.parse_args(arguments)
     problems = list(_problems(given))
@@ -76,6 +79,7 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
         grace_limit=given.grace_limit,
         provision_delay=given.provision_delay,
         attach_delay=given.attach_delay,
+        snapshot_class=given.snapshot_class,
     )
     return given.kubeconfig, options
 
@@ -121,6 +125,11 @@ async def _serve(api: Api, options: Options, register: Register, stop: asyncio.E
     mirrors = {name: Mirror(api, path) for name, path in _COLLECTIONS.items()}
     pods = Mirror(api, "/api/v1/pods")
     storage.Storage(api, options, background, events, mirrors=mirrors)
+    if await snapshots.are_served(api):
+        mirrors["snapshots"] = Mirror(api, f"{snapshots.ROOT}/volumesnapshots")
+        snapshots.Snapshots(api, options, background, mirrors=mirrors)
+        if options.snapshot_class:
+            await api.create_missing(f"{snapshots.ROOT}/volumesnapshotclasses", snapshots.disk_class())
     services = ServiceProxy(api, background, options.services, services=mirrors["services"], pods=pods)
     workshop = Workshop(
         api,

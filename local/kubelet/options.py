@@ -28,12 +28,18 @@ class Options:
     grace_limit: float = 30.0
     provision_delay: float = 0.0
     attach_delay: float = 0.0
+    snapshot_class: bool = False  # AKS comes without one
     pod_network: str = ""  # three octets, such as 127.64.7; empty takes one from the process number
 
     @property
     def volumes(self) -> Path:
         """One directory a volume, named after it."""
         return self.directory / "volumes"
+
+    @property
+    def snapshots(self) -> Path:
+        """One directory a snapshot, named after its handle."""
+        return self.directory / "snapshots"
 
     @property
     def claims(self) -> Path:

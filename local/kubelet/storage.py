@@ -180,10 +180,24 @@ class Storage:
             return
         await asyncio.sleep(self._options.provision_delay)
         volume = volume_for(claim, storage_class)
-        directory_of(volume, self._options.volumes).mkdir(parents=True, exist_ok=True)
+        directory = directory_of(volume, self._options.volumes)
+        if (source := claim["spec"].get("dataSource") or {}).get("kind") == "VolumeSnapshot":
+            await self._fill(directory, claim["metadata"]["namespace"], source["name"])
+        directory.mkdir(parents=True, exist_ok=True)
         await self._api.create_missing("/api/v1/persistentvolumes", volume)
         message = f"Successfully provisioned volume {volume['metadata']['name']}"
         await self._events.normal(claim | {"kind": "PersistentVolumeClaim"}, "ProvisioningSucceeded", message)
+
+    async def _fill(self, directory: Path, namespace: str, snapshot: str) -> None:
+        """Begin a volume with what a snapshot holds; OSError, and so another try, until that is ready."""
+        snapshots = "/apis/snapshot.storage.k8s.io/v1"
+        found = await self._api.get(f"{snapshots}/namespaces/{namespace}/volumesnapshots/{snapshot}")
+        status = found.get("status") or {}
+        if not status.get("readyToUse"):
+            raise OSError(f"snapshot {namespace}/{snapshot} is not ready to use")
+        content = await self._api.get(f"{snapshots}/volumesnapshotcontents/{status['boundVolumeSnapshotContentName']}")
+        source = self._options.snapshots / content["status"]["snapshotHandle"]
+        await asyncio.to_thread(shutil.copytree, source, directory, symlinks=True, dirs_exist_ok=True)
 
     def _on_volume(self, before: Object | None, after: Object | None) -> None:
         item = after or before
