@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from api.openapi import document
 from local.monitoring_files import DEFAULT_TARGET
 from phases.catalogue import PHASES
-from phases.findings import PERMISSIONS
+from phases.findings import PERMISSIONS, SNAPSHOT_PERMISSIONS
 from phases.permissions import questions
 from phases.validate import CRITERIA
 from shared import errors, model
@@ -95,7 +95,7 @@ def permission_questions() -> str:
 def permissions() -> str:
     """What the identity must be allowed in Kubernetes."""
     grouped: dict[tuple[str, str, bool], list[str]] = {}
-    for p in PERMISSIONS:
+    for p in (*PERMISSIONS, *SNAPSHOT_PERMISSIONS):
         grouped.setdefault((p.group or "core", p.kind, p.namespaced), []).append(p.verb)
     rows = [
         (group, resource, ", ".join(verbs), "namespace" if namespaced else "cluster")

@@ -14,6 +14,7 @@ from phases import (
     enable_pgvector,
     install_monitoring,
     preflight,
+    protect_source,
     provision_storage,
     retire_source,
     scale_out,
@@ -53,6 +54,7 @@ class Phase:
 
 PHASES = (
     Phase("0", "preflight", preflight),
+    Phase("0b", "protect_source", protect_source),
     Phase("1", "enable_pgvector", enable_pgvector),
     Phase("2", "provision_storage", provision_storage),
     Phase("3a", "back_up_source", back_up_source),

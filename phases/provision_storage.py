@@ -1,7 +1,6 @@
 """Phase 2: the share, the mover's code, Redis, the shared session key; nothing that serves is touched.
 
-First of all the source's volume is set to Retain, so that no later mistake can delete the disk. Undo deletes what this
-phase created and gives the volume its old policy back. A share that already holds copies is kept as a Released volume.
+Undo deletes what this phase created. A share that already holds copies is kept as a Released volume.
 """
 
 import secrets
@@ -25,8 +24,6 @@ class Plan:
     files_claim: str
     storage_class: str
     share_size: str
-    volume: str
-    reclaim_policy_before: str
     creates_claim: bool
     creates_redis: bool
     creates_session_secret: bool
@@ -50,8 +47,6 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         files_claim=target.files_claim,
         storage_class=options.storage_class,
         share_size=options.share_size,
-        volume=survey.storage.volume,
-        reclaim_policy_before=survey.storage.reclaim_policy,
         creates_claim=not survey.storage.files_claim_exists,
         creates_redis="REDIS_URL" not in survey.deployment.environment,
         creates_session_secret="WEBUI_SECRET_KEY" not in survey.deployment.environment,
@@ -64,8 +59,6 @@ def plan(brief: Brief, ports: Ports) -> Plan:
 
 def apply(plan: Plan, ports: Ports) -> Progress:
     cluster, names = ports.cluster, Names(plan.deployment, plan.run)
-    if plan.volume:
-        cluster.patch("PersistentVolume", plan.volume, _policy("Retain"))
     for manifest in _wanted(plan, cluster, names):
         cluster.apply(manifest, force=plan.force)
     if plan.creates_session_secret and cluster.read("Secret", names.session_secret) is None:
@@ -76,7 +69,7 @@ def apply(plan: Plan, ports: Ports) -> Progress:
     waiting = _not_ready(plan, cluster, names)
     if waiting:
         return Progress(finished=False, step=f"waiting for {waiting}", check_again_in_seconds=0.5)
-    return Progress(finished=True, step="storage ready", result={"retained_volume": plan.volume})
+    return Progress(finished=True, step="storage ready")
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:
@@ -93,8 +86,6 @@ def undo(plan: Plan, ports: Ports) -> Progress:
         _release(plan, cluster)
     if plan.removed_class:
         cluster.apply(plan.removed_class)
-    if plan.volume and plan.reclaim_policy_before:
-        cluster.patch("PersistentVolume", plan.volume, _policy(plan.reclaim_policy_before))
     if plan.creates_claim and cluster.read("PersistentVolumeClaim", plan.files_claim):
         return Progress(finished=False, step=f"waiting for {plan.files_claim} to go", check_again_in_seconds=0.5)
     return Progress(finished=True, step="storage as before")
@@ -140,12 +131,8 @@ def _release(plan: Plan, cluster: Cluster) -> None:
     claim = cluster.read("PersistentVolumeClaim", plan.files_claim)
     volume = (claim or {}).get("spec", {}).get("volumeName")
     if volume:
-        cluster.patch("PersistentVolume", volume, _policy("Retain"))
+        cluster.patch("PersistentVolume", volume, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
     cluster.delete("PersistentVolumeClaim", plan.files_claim)
-
-
-def _policy(policy: str) -> Manifest:
-    return {"spec": {"persistentVolumeReclaimPolicy": policy}}
 
 
 def _without_server_fields(manifest: Manifest) -> Manifest:
@@ -157,9 +144,6 @@ def _without_server_fields(manifest: Manifest) -> Manifest:
 def _explained(made: Plan, class_is_gone: bool, unused: str) -> Plan:
     names = Names(made.deployment, made.run)
     changes = [Change("create", "ConfigMap", names.code, "the mover")]
-    if made.reclaim_policy_before and made.reclaim_policy_before != "Retain":
-        detail = f"reclaim policy {made.reclaim_policy_before} → Retain, so that the disk cannot be lost"
-        changes.append(Change("change", "PersistentVolume", made.volume, detail))
     if made.creates_claim:
         detail = f"{made.share_size}, ReadWriteMany, class {made.storage_class}"
         changes.append(Change("create", "PersistentVolumeClaim", made.files_claim, detail))

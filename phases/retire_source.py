@@ -3,12 +3,14 @@
 Asked for with the migration (`options.retire_source`) or alone, days later (mode `phases`). Only when nothing mounts
 the disk and Open WebUI serves from the share, the claim is deleted, and the disk with it where its volume was made to
 be deleted with its claim; a volume that the user himself set to Retain is left to him. Each call looks at what is left,
-so a rerun goes on. When nobody approves in time, or somebody refuses, everything stays.
+so a rerun goes on. When nobody approves in time, or somebody refuses, everything stays. A snapshot that a migration took of
+the disk is kept and named: it costs little, and is then the only whole copy; to delete it is the operator's.
 """
 
 from dataclasses import dataclass
 
-from shared import deployments
+from phases.findings import SNAPSHOT_GROUP
+from shared import deployments, manifests
 from shared.errors import ConfigurationError, UnsupportedDeployment
 from shared.model import NOT_ASKED_FOR, Brief, Change, Progress
 from shared.ports import Cluster, Manifest, Ports
@@ -27,6 +29,8 @@ class Plan:
     """Azure's id of the disk; empty when the volume has none."""
     files_claim: str = ""
     deletes_disk: bool = False
+    snapshots: tuple[str, ...] = ()
+    """VolumeSnapshots of the disk that migrations took; they stay."""
     left_out: bool = True
     """Nobody asked for it. A phase without a way back that is left out does not stand in the way of others'."""
     awaits: str = ""
@@ -50,6 +54,7 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         )
     disk = str((volume["spec"].get("csi") or {}).get("volumeHandle") or "")
     deletes = deletes_disk(volume)
+    snapshots = list_snapshots(target.disk_claim, ports.cluster)
     return Plan(
         deployment=target.deployment,
         claim=target.disk_claim,
@@ -57,11 +62,12 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         disk=disk,
         files_claim=target.files_claim,
         deletes_disk=deletes,
+        snapshots=snapshots,
         left_out=False,
         awaits="approval",
         approval_names=name,
         deadline_seconds=brief.request.options.retire_deadline_seconds,
-        changes=tuple(_changes(target.disk_claim, name, disk, deletes)),
+        changes=(*_changes(target.disk_claim, name, disk, deletes), *map(_kept, snapshots)),
         problems=(_no_way_back(name),),
     )
 
@@ -71,6 +77,15 @@ def deletes_disk(volume: Manifest) -> bool:
     if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
         return True
     return deployments.field_owners(volume, POLICY).get("policy") == "scaleout"
+
+
+def list_snapshots(claim: str, cluster: Cluster) -> tuple[str, ...]:
+    """Our VolumeSnapshots of this claim; none where the cluster has none or we may not look."""
+    if not cluster.serves(SNAPSHOT_GROUP) or not cluster.may("list", "volumesnapshots", group=SNAPSHOT_GROUP):
+        return ()
+    found = cluster.list("VolumeSnapshot", manifests.MANAGED_BY)
+    of_claim = [one for one in found if (one["spec"].get("source") or {}).get("persistentVolumeClaimName") == claim]
+    return tuple(sorted(str(one["metadata"]["name"]) for one in of_claim))
 
 
 def apply(plan: Plan, ports: Ports) -> Progress:
@@ -85,6 +100,7 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         cluster.delete("PersistentVolumeClaim", plan.claim)
     elif claim is None and (volume is None or not plan.deletes_disk):
         result = {"claim": plan.claim, "volume": plan.volume, "disk": plan.disk, "disk_deleted": volume is None}
+        result |= {"snapshots_kept": list(plan.snapshots)}
         return Progress(
             finished=True, step="the old disk is retired" if volume is None else "claim deleted", result=result
         )
@@ -126,6 +142,10 @@ def _changes(claim: str, volume: str, disk: str, deletes: bool) -> list[Change]:
     else:
         changes.append(Change("keep", "PersistentVolume", volume, "its reclaim policy was Retain before the migration"))
     return changes
+
+
+def _kept(snapshot: str) -> Change:
+    return Change("keep", "VolumeSnapshot", snapshot, f"kubectl delete volumesnapshot {snapshot}, once nobody needs it")
 
 
 def _no_way_back(volume: str) -> Problem:

@@ -65,6 +65,16 @@ def opaque_secret(name: str, run: str, values: Mapping[str, bytes]) -> Manifest:
     }
 
 
+def volume_snapshot(name: str, run: str, claim: str, snapshot_class: str) -> Manifest:
+    """A snapshot of what is on the claim's volume now."""
+    return {
+        "apiVersion": "snapshot.storage.k8s.io/v1",
+        "kind": "VolumeSnapshot",
+        "metadata": {"name": name, "labels": labels(run)},
+        "spec": {"volumeSnapshotClassName": snapshot_class, "source": {"persistentVolumeClaimName": claim}},
+    }
+
+
 def redis(name: str, run: str, image: str, pod_settings: Manifest) -> list[Manifest]:
     """One small Redis for websockets and task state: several replicas need it. Source: facts §1.5.
 

@@ -111,6 +111,8 @@ class Options:
     """Of the new claim: one whose volumes many pods can mount."""
     share_size: str = "100Gi"
     """The smallest Azure Files Premium share. Source: facts §1.8."""
+    volume_snapshot: bool = True
+    """Take a VolumeSnapshot of the disk before anything is changed, where the cluster has a class for its driver."""
     unused_storage_class: str = ""
     """A StorageClass to remove in phase 2 (runbook step 2.2); empty: none."""
     redis_image: str = "redis:7.4-alpine"

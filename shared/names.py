@@ -23,6 +23,11 @@ class Names:
         return f"{self.run}-before"
 
     @property
+    def snapshot(self) -> str:
+        """VolumeSnapshot of the disk as it was before."""
+        return f"{self.run}-disk-before"
+
+    @property
     def redis(self) -> str:
         return f"{self.deployment}-redis"
 

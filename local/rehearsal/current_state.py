@@ -10,6 +10,7 @@ from typing import Any
 
 from kubernetes import client, config, dynamic
 from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from local.rehearsal.processes import wait_until
 from shared.errors import ConfigurationError
@@ -122,12 +123,16 @@ class Operator:
             "batch/v1": ("Job",),
             "autoscaling/v2": ("HorizontalPodAutoscaler",),
             "policy/v1": ("PodDisruptionBudget",),
+            "snapshot.storage.k8s.io/v1": ("VolumeSnapshot", "VolumeSnapshotClass", "VolumeSnapshotContent"),
             "storage.k8s.io/v1": ("StorageClass",),
         }
         return [item for version, names in kinds.items() for kind in names for item in self._list(version, kind)]
 
     def _list(self, version: str, kind: str) -> list[dict[str, Any]]:
-        resource = self._dynamic.resources.get(api_version=version, kind=kind)
+        try:
+            resource = self._dynamic.resources.get(api_version=version, kind=kind)
+        except ResourceNotFoundError:  # another cluster may have no snapshots
+            return []
         namespace = self.names.namespace if resource.namespaced else None
         items: list[dict[str, Any]] = resource.get(namespace=namespace).to_dict()["items"]
         return items

@@ -127,7 +127,17 @@ class World:
             kubeconfig = Path(ready["kubeconfig"])
         folder = self.layout.run / "kubelet"
         children.start(
-            "kubelet", ["local.kubelet", "--kubeconfig", str(kubeconfig), "--dir", str(folder), "--node", NODE]
+            "kubelet",
+            [
+                "local.kubelet",
+                "--kubeconfig",
+                str(kubeconfig),
+                "--dir",
+                str(folder),
+                "--node",
+                NODE,
+                "--snapshot-class",
+            ],
         )
         return kubeconfig
 

@@ -38,6 +38,8 @@ API_VERSIONS = {
     "Secret": "v1",
     "Service": "v1",
     "StorageClass": "storage.k8s.io/v1",
+    "VolumeSnapshot": "snapshot.storage.k8s.io/v1",
+    "VolumeSnapshotClass": "snapshot.storage.k8s.io/v1",
 }
 TIMEOUT = (5, 30)
 """Seconds to connect and to wait for an answer."""

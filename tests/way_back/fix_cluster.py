@@ -58,6 +58,7 @@ class FakeCluster:
     job_lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Job → the last line that its mover prints."""
     forbidden: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=set)
     refuses: str = ""
     log: list[str] = field(default_factory=list)
 
@@ -69,7 +70,7 @@ class FakeCluster:
         return "v1.36.0"
 
     def serves(self, group: str) -> bool:
-        return False
+        return group in self.groups
 
     def read(self, kind: str, name: str) -> Manifest | None:
         return copy.deepcopy(self.objects.get((kind, name)))

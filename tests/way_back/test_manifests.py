@@ -8,6 +8,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from local.cluster.kinds import find_kind
+from local.cluster.schema import decode
+from local.cluster.validation import find_causes
 from phases.scale_out import rolling_update
 from phases.switch_plan import decide_environment
 from shared import deployments, manifests
@@ -18,6 +21,7 @@ from shared.survey import Survey
 
 FOLDER = Path(__file__).parents[2] / "infra" / "kubernetes"
 FILES = sorted(FOLDER.rglob("*.yaml"))
+SNAPSHOTS = "snapshot.storage.k8s.io/v1"
 TARGET = Target("s", "g", "c", "https://v.vault.azure.net", "p")
 NAMES = Names(TARGET.deployment, "open-webui-0001")
 B1MS = ServerLimits(50, 10, 5, "Standard_B1ms", "Burstable")
@@ -38,8 +42,26 @@ def without_run(applied: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("version", ["1.33", "1.37"])
 def test_every_manifest_is_valid(path: Path, version: str) -> None:
     for found in yaml.safe_load_all(path.read_text()):
-        if found:
+        if found and found["apiVersion"] != SNAPSHOTS:  # not Kubernetes' own kinds: below
             kubernetes_validate.validate(found, version, strict=True)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [*read("01-snapshot-class.yaml"), manifests.volume_snapshot("a", "r", TARGET.disk_claim, "csi-azuredisk-vsc")],
+    ids=lambda found: found["kind"],
+)
+def test_snapshots_are_what_their_definitions_take(found: dict[str, Any]) -> None:
+    resource = find_kind(found["apiVersion"], found["kind"])
+    assert resource is not None
+    assert decode(found, resource).unknown == ()
+    assert find_causes(resource, found, None) == []
+    assert [cause.field for cause in find_causes(resource, {"metadata": found["metadata"]}, None)] != []
+
+
+def test_the_snapshot_class_is_for_the_disks_of_aks() -> None:
+    [found] = read("01-snapshot-class.yaml")
+    assert (found["driver"], found["deletionPolicy"]) == ("disk.csi.azure.com", "Delete")
 
 
 def test_the_claim_is_the_one_that_phase_2_applies() -> None:

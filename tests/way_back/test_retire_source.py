@@ -96,3 +96,15 @@ def test_without_a_disk_there_is_nothing_to_retire() -> None:
     cluster.delete("PersistentVolumeClaim", TARGET.disk_claim)
     with pytest.raises(UnsupportedDeployment, match="no disk to retire"):
         retire_source.plan(brief(), ports_of(cluster, FakeClock()))
+
+
+def test_snapshots_of_the_disk_are_kept_and_named() -> None:
+    cluster = cluster_with("Delete")
+    cluster.groups.add("snapshot.storage.k8s.io")
+    for name, claim, ours in (("a", TARGET.disk_claim, True), ("b", "other", True), ("c", TARGET.disk_claim, False)):
+        found = cluster.put("VolumeSnapshot", name, spec={"source": {"persistentVolumeClaimName": claim}})
+        found["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "scaleout"} if ours else {}
+    plan = retire_source.plan(brief(), ports_of(cluster, FakeClock()))
+    assert [one.name for one in plan.changes if one.action == "keep"] == ["a"]
+    assert retire(cluster)["snapshots_kept"] == ["a"]
+    assert {name for kind, name in cluster.objects if kind == "VolumeSnapshot"} == {"a", "b", "c"}
