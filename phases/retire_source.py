@@ -3,7 +3,7 @@
 Asked for with the migration (`options.retire_source`) or alone, days later (mode `phases`). Only when nothing mounts
 the disk and Open WebUI serves from the share, the claim is deleted, and the disk with it where its volume was made to
 be deleted with its claim; a volume that the user himself set to Retain is left to him. Each call looks at what is left,
-so a rerun goes on. When nobody approves in time, or somebody refuses, everything stays. A snapshot that a migration took of
+so a rerun goes on. When nobody approves in time, or somebody refuses, everything stays. A snapshot that a run took of
 the disk is kept and named: it costs little, and is then the only whole copy; to delete it is the operator's.
 """
 
