@@ -1,4 +1,4 @@
-"""Packs this package as a zipapp, `mover.pyz`, that runs with nothing but Python, numpy and psycopg.
+"""Packs a package as a zipapp; this one as `mover.pyz`, which runs with nothing but Python, numpy and psycopg.
 
 The same sources give the same bytes, so a ConfigMap made from it only changes when the code does. The whole of it goes
 into the ConfigMap's `binaryData` (at most 1 MiB), or, as `bootstrap()`, to a `python3 -c` that reads it from stdin.
@@ -8,7 +8,7 @@ import io
 import zipfile
 from pathlib import Path
 
-_MAIN = "from transfer.mover import main\n\nif __name__ == '__main__':\n    raise SystemExit(main())\n"
+_MAIN = "from {package}.{module} import main\n\nif __name__ == '__main__':\n    raise SystemExit(main())\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 # `python3 -c "$BOOTSTRAP" probe --data /app/backend/data --sample 10 < mover.pyz`
@@ -20,14 +20,13 @@ BOOTSTRAP = (
 )
 
 
-def pack() -> bytes:
-    """Return the zipapp's bytes."""
-    package = Path(__file__).parent
+def pack(package: Path = Path(__file__).parent, module: str = "mover") -> bytes:
+    """Return the zipapp's bytes; it runs `main` of this module of the package."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        _write(archive, "__main__.py", _MAIN.encode())
+        _write(archive, "__main__.py", _MAIN.format(package=package.name, module=module).encode())
         for path in sorted(package.glob("*.py")):
-            _write(archive, f"transfer/{path.name}", path.read_bytes())
+            _write(archive, f"{package.name}/{path.name}", path.read_bytes())
     return buffer.getvalue()
 
 
