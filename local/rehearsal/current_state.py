@@ -4,6 +4,8 @@ Made in the cluster through the ordinary client, as an operator would have made 
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from local.rehearsal.processes import wait_until
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, VerificationFailed
 
 MOUNT = "/app/backend/data"
 IMAGE = "ghcr.io/open-webui/open-webui:0.12.4"
@@ -40,7 +42,7 @@ class Operator:
         self.names = names
         self._api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         self._dynamic = dynamic.DynamicClient(self._api)  # type: ignore[no-untyped-call]
-        self._node_label = node_label
+        self.node_label = node_label
 
     def install(self, data: Path, volumes: Path, database_url: str) -> None:
         """Bring up one replica on a disk that holds a copy of `data`."""
@@ -85,6 +87,45 @@ class Operator:
         """What a variable of the pod template is set to."""
         environment = self.deployment().spec.template.spec.containers[0].env or []
         return next((entry.value for entry in environment if entry.name == name), None)
+
+    def create_disk(self, claim: str) -> None:
+        """One more claim of the disk's class."""
+        self._apply(_claim(self._object("v1", "PersistentVolumeClaim", claim)))
+
+    def delete_claim(self, claim: str) -> None:
+        """Delete it, and its volume with it; absent is fine."""
+        core: Any = client.CoreV1Api(self._api)
+        with ignoring_absent():
+            core.delete_namespaced_persistent_volume_claim(claim, self.names.namespace)
+
+    def volume_of(self, claim: str) -> str:
+        """The volume that a bound claim has."""
+        core: Any = client.CoreV1Api(self._api)
+        found = core.read_namespaced_persistent_volume_claim(claim, self.names.namespace)
+        return str(found.spec.volume_name)
+
+    def run_job(self, manifest: dict[str, Any], seconds: float = 300) -> str:
+        """Run it to its end and return its log; VerificationFailed with the log when it fails."""
+        name, batch = manifest["metadata"]["name"], client.BatchV1Api(self._api)
+        core: Any = client.CoreV1Api(self._api)
+        self._apply(manifest)
+
+        def ended() -> Any:
+            status: Any = batch.read_namespaced_job(name, self.names.namespace).status
+            return status if status.succeeded or status.failed else None
+
+        wait_until(lambda: bool(ended()), f"the end of Job {name}", seconds)
+        [pod] = core.list_namespaced_pod(self.names.namespace, label_selector=f"job-name={name}").items
+        said = str(core.read_namespaced_pod_log(pod.metadata.name, self.names.namespace)).strip()
+        if not ended().succeeded:
+            raise VerificationFailed(f"Job {name} failed: {said}")
+        return said
+
+    def delete_job(self, name: str) -> None:
+        """Delete it with its pods; absent is fine."""
+        batch: Any = client.BatchV1Api(self._api)
+        with ignoring_absent():
+            batch.delete_namespaced_job(name, self.names.namespace, propagation_policy="Background")
 
     def remove(self) -> None:
         """Delete what an earlier rehearsal left behind; ConfigurationError when the namespace is somebody else's."""
@@ -142,7 +183,7 @@ class Operator:
         names, name = self.names, "fill-disk"
         pod = {
             "restartPolicy": "Never",
-            "nodeSelector": self._node_label,
+            "nodeSelector": self.node_label,
             "containers": [
                 {
                     "name": "fill",
@@ -180,7 +221,7 @@ class Operator:
             "volumeMounts": [{"name": "data", "mountPath": MOUNT}],
         }
         spec = {
-            "nodeSelector": self._node_label,
+            "nodeSelector": self.node_label,
             "terminationGracePeriodSeconds": 10,
             "containers": [container],
             "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": names.disk_claim}}],
@@ -214,6 +255,16 @@ class Operator:
             field_manager=OPERATOR,
             force_conflicts=True,
         )
+
+
+@contextmanager
+def ignoring_absent() -> Iterator[None]:
+    """Let a 404 pass."""
+    try:
+        yield
+    except ApiException as error:
+        if error.status != 404:
+            raise
 
 
 def _claim(manifest: dict[str, Any]) -> dict[str, Any]:

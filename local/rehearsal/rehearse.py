@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from local.rehearsal import fingerprint, guard_trial, later_phases
+from local.rehearsal import fingerprint, guard_trial, later_phases, restore
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
 from local.rehearsal.picture import draw
@@ -143,6 +143,9 @@ def _run(world: World, wishes: Wishes, console: Console) -> dict[str, Any]:
         ended = app.follow(run, display.show)
     seen = prober.stop()
     report = ended["report"] or _without_report(ended)
+    if report["state"] == "migrated":
+        world.say("the backup, restored")
+        report["restored"] = restore.check(world)
     if wishes.full and report["state"] == "migrated":
         report["later_phases"] = later_phases.check(app, run, BUILD, world.say)
     return report | {"measured_from_outside": _measured(seen), "downtime_seconds": _downtime(report, seen)}
@@ -219,6 +222,8 @@ def _conclude(report: dict[str, Any], console: Console) -> None:
         for change in report["changes"]:
             console.print(f"would {change['action']} {change['kind']} {change['name']}: {change['detail']}")
     console.print(_closing(report))
+    if restored := report.get("restored"):
+        console.print(f"the backup was restored: the same {restored['rows']:,} chunks", highlight=False)
     if "unchanged" in report:
         changed = ", ".join(report["changed"])
         console.print("nothing was changed" if report["unchanged"] else f"[red]changed: {changed}[/red]")

@@ -1,8 +1,9 @@
 """The runbook's backup: `vector_db` as a checksummed archive on the share, from a consistent private copy.
 
 The archive's name carries the store's fingerprint, so the same store is archived once and a changed one beside it. It
-is written under a temporary name, read back member by member against the copy, and only then renamed; `sha256sum -c`
-accepts the file beside it.
+is written under a temporary name, read back as a restore would read it, size and sha256 of every member compared with
+the copy, and only then renamed. Beside it lie its own checksum (`.sha256`) and its members' (`.members.sha256`), as
+`sha256sum -c` takes them before and after a restore: infra/kubernetes/restore-backup.yaml.
 """
 
 import gzip
@@ -37,7 +38,8 @@ def archive(store: Path, target: Path, scratch: Path, *, progress: Progress = si
     digest = _write(copy, partial, progress)
     if _sha256(partial) != digest:
         raise TransientError(f"{final.name} reads back differently", hint="run the same command again")
-    _compare(copy, partial)
+    members = _verify(copy, partial, progress)
+    _members_file(final).write_text("".join(f"{one}  {name}\n" for name, (_, one) in sorted(members.items())))
     _sum_file(final).write_text(f"{digest}  {final.name}\n")
     partial.replace(final)
     return _result(final, digest)
@@ -45,14 +47,15 @@ def archive(store: Path, target: Path, scratch: Path, *, progress: Progress = si
 
 def _finished(target: Path, fingerprint: str) -> dict[str, Any] | None:
     final = _path(target, fingerprint)
-    if not final.is_file() or not _sum_file(final).is_file():
+    if not all(path.is_file() for path in (final, _sum_file(final), _members_file(final))):
         return None
     digest = _sum_file(final).read_text().split()[0]
     return _result(final, digest) if _sha256(final) == digest else None
 
 
 def _result(final: Path, digest: str) -> dict[str, Any]:
-    return {"path": str(final), "bytes": final.stat().st_size, "sha256": digest}
+    members = len(_members_file(final).read_text().splitlines())
+    return {"path": str(final), "bytes": final.stat().st_size, "sha256": digest, "members_verified": members}
 
 
 def _path(target: Path, fingerprint: str) -> Path:
@@ -61,6 +64,10 @@ def _path(target: Path, fingerprint: str) -> Path:
 
 def _sum_file(final: Path) -> Path:
     return final.with_name(f"{final.name}.sha256")
+
+
+def _members_file(final: Path) -> Path:
+    return final.with_name(f"{final.name}.members.sha256")
 
 
 class _Hashing:
@@ -104,35 +111,37 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _compare(copy: Path, partial: Path) -> None:
-    """Read the archive as a restore would, and compare every member with the copy."""
-    expected = {f"vector_db/{relative}" for relative in file_states(copy)}
+def _verify(copy: Path, partial: Path, progress: Progress) -> dict[str, tuple[int, str]]:
+    """Read the archive as a restore would; return size and sha256 of every member, all of them those of the copy."""
+    expected = {f"vector_db/{relative}": size for relative, (size, _) in file_states(copy).items()}
+    members: dict[str, tuple[int, str]] = {}
     with tarfile.open(partial, "r|gz") as tar:
-        for member in tar:
+        for at, member in enumerate(tar):
             stored = tar.extractfile(member)
-            if (
-                member.name not in expected
-                or stored is None
-                or not _same(stored, copy / Path(member.name).relative_to("vector_db"))
-            ):
-                raise TransientError(
-                    f"{member.name} in the archive differs from the store", hint="run the same command again"
-                )
-            expected.discard(member.name)
-    if expected:
-        raise TransientError(f"{len(expected)} files are missing in the archive", hint="run the same command again")
+            members[member.name] = (member.size, _digest_of(stored) if stored else "")
+            progress("verify archive", at + 1, len(expected), "files")
+    wrong = sorted(
+        name
+        for name in expected.keys() | members.keys()
+        if members.get(name) != (expected.get(name), _sha256(copy / Path(name).relative_to("vector_db")))
+    )
+    if wrong:
+        raise TransientError(
+            f"{len(wrong)} files of the archive are missing or differ from the store: {', '.join(wrong[:5])}",
+            hint="run the same command again",
+        )
+    return members
 
 
-def _same(stored: Any, path: Path) -> bool:
-    with path.open("rb") as file:
-        while True:
-            ours, theirs = file.read(_BLOCK), stored.read(_BLOCK)
-            if ours != theirs:
-                return False
-            if not ours:
-                return True
+def _digest_of(stored: Any) -> str:
+    hashed = hashlib.sha256()
+    while block := stored.read(_BLOCK):
+        hashed.update(block)
+    return hashed.hexdigest()
 
 
 def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,12 +4,14 @@ One world serves all cases: each must leave it so that the next one starts from 
 """
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
 
-from local.rehearsal import fingerprint
+from local.rehearsal import fingerprint, restore
 from phases.catalogue import PHASES
+from shared.errors import VerificationFailed
 from shared.model import LATER_PHASES
 
 APPLIED = [phase.name for phase in PHASES if phase.applies]
@@ -73,10 +75,30 @@ def test_migrated_and_taken_back_the_world_is_as_before(world, app):
     assert report["rows_moved"] == report["rows_verified"] == report["store"]["chroma"]["rows"]
     assert len(report["criteria"]) == 9
     assert all(c["met"] for c in report["criteria"])
+    assert_backup_can_be_restored(world, report)
     back = roll_back(app, ended)
     assert back["state"] == "rolled_back", back["report"]["undo_failure"]
     assert serving_store(world) == "chroma"
     assert_same(before, state_of(world))
+
+
+def assert_backup_can_be_restored(world, report):
+    """By the Job that operators are given; a damaged archive is refused before the disk is touched."""
+    restored = restore.check(world)
+    assert (restored["rows"], restored["equal"]) == (report["store"]["chroma"]["rows"], True)
+    assert restored["collections"] == report["store"]["chroma"]["collection_count"]
+    share = world.layout.volumes / world.operator.volume_of("open-webui-files-pvc")
+    archive = share / "backup" / Path(report["results"]["back_up_source"]["path"]).name
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(VerificationFailed, match="WARNING: 1 computed checksum did NOT match"):
+        restore.check(world)
+    archive.write_bytes(whole)
+    members = archive.with_name(f"{archive.name}.members.sha256")
+    listed = members.read_text()
+    members.write_text(listed.replace(listed[0], "f" if listed[0] == "e" else "e", 1))
+    with pytest.raises(VerificationFailed, match="WARNING: 1 computed checksum did NOT match"):
+        restore.check(world)
 
 
 @pytest.mark.slow
