@@ -23,7 +23,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "change",
     [
         lambda one: one.update(ids=["b"], embeddings=[[3, 5]]),
-        lambda one: one.update(ids=["b"], documents=["z"]),
+        lambda one: one.update(ids=["b"], embeddings=[[3, 4]], documents=["z"]),
         lambda one: one.update(ids=["b"], metadatas=[{"n": 3}]),
         lambda one: one.delete(ids=["b"]),
         lambda one: one.add(ids=["c"], embeddings=[[3, 4]], documents=["y"], metadatas=[{"n": 2}]),
