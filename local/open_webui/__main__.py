@@ -13,11 +13,14 @@ import psycopg
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from local.open_webui.accounts import Accounts
 from local.open_webui.app import App
+from local.open_webui.chats import Chats
 from local.open_webui.files import Files
 from local.open_webui.pools import Engines, misbehave, open_engines
 from local.open_webui.sessions import Signer
 from local.open_webui.settings import VERSION, Settings, StartError, read_settings
+from local.open_webui.sockets import Sockets
 from local.open_webui.startup import prepare_database
 from local.open_webui.vector_stores import ChromaStore, PgvectorStore, VectorStore
 
@@ -46,7 +49,8 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         engines = await open_engines(settings, stack)
         store = _store(settings, engines)
-        app = App(settings, engines, store, Files(settings, engines.asynchronous, store), Signer(settings.secret_key))
+        app = make_app(settings, engines, store)
+        stack.push_async_callback(app.sockets.close)
         runner = web.AppRunner(
             app.application(), access_log_class=UvicornLikeLogger, access_log=log, shutdown_timeout=5
         )
@@ -58,6 +62,13 @@ async def serve(settings: Settings) -> None:
         log.info("Open WebUI %s (stand-in) serves from %s", VERSION, store.name)
         print("ready " + json.dumps({"port": settings.port}), flush=True)
         await stop.wait()
+
+
+def make_app(settings: Settings, engines: Engines, store: VectorStore) -> App:
+    pool, signer = engines.asynchronous, Signer(settings.secret_key)
+    accounts = Accounts(pool, signer)
+    files, sockets = Files(settings, pool, store), Sockets(settings, accounts)
+    return App(settings, engines, store, files, signer, accounts, Chats(pool, accounts), sockets)
 
 
 def _store(settings: Settings, engines: Engines) -> VectorStore:

@@ -6,6 +6,7 @@
 import hashlib
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,25 @@ class Files:
             cursor = connection.cursor(row_factory=dict_row)
             await cursor.execute(_LIST + " where id = %s", (file,))
             return await cursor.fetchone()
+
+    async def search(self, pattern: str, owner: str | None, limit: int) -> Sequence[Row]:
+        """Files whose name fits a pattern with wildcards; `owner`: only this user's."""
+        name = pattern.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_").replace("*", "%").replace("?", "_")
+        where = " where filename ilike %s and (%s::text is null or user_id = %s) order by created_at desc, id limit %s"
+        async with self.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(_LIST + where, (name, owner, owner, limit))
+            return await cursor.fetchall()
+
+    async def all_belong_to(self, user: str, collections: Sequence[str]) -> bool:
+        """Whether each is the collection of a file of this user."""
+        files = [name.removeprefix("file-") for name in collections if name.startswith("file-")]
+        async with self.pool.connection() as connection:
+            found = await connection.execute(
+                "select count(distinct id) from file where user_id = %s and id = any(%s)", (user, files)
+            )
+            row = await found.fetchone()
+        return row is not None and row[0] == len(set(collections))
 
     def path_of(self, row: Row) -> Path:
         """Return where a file's bytes lie on this machine."""

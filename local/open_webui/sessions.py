@@ -18,11 +18,14 @@ class Signer:
 
     def accepts(self, authorization: str) -> bool:
         """Accept anything but a token of another key."""
-        mark, _, rest = authorization.removeprefix("Bearer ").partition(".")
-        if mark != _MARK:
-            return True
+        token = authorization.removeprefix("Bearer ")
+        return not token.startswith(f"{_MARK}.") or self.user_of(token) is not None
+
+    def user_of(self, token: str) -> str | None:
+        """The user of a token that this key signed; None for any other."""
+        mark, _, rest = token.partition(".")
         user, _, signature = rest.rpartition(".")
-        return hmac.compare_digest(signature, self._sign(user))
+        return user if mark == _MARK and hmac.compare_digest(signature, self._sign(user)) else None
 
     def _sign(self, user: str) -> str:
         return hmac.new(self._key, user.encode(), hashlib.sha256).hexdigest()

@@ -50,6 +50,7 @@ class Settings:
     database_pool: Pool
     pgvector_pool: Pool
     redis_url: str
+    websocket_manager: str  # redis, or empty: this process alone
     secret_key: str
     host: str
     port: int
@@ -64,6 +65,7 @@ class Misbehaviour:
 
     ready: bool  # STANDIN_READY=false: /ready answers 503 for ever
     unready_file: str  # STANDIN_UNREADY_FILE: /ready answers 503 while this file exists
+    delay_seconds: float  # STANDIN_DELAY_SECONDS: every call of the API takes so much longer
     start_seconds: float  # STANDIN_START_SECONDS: wait before serving, as the real one takes 24–48 s
     fail_start: str  # STANDIN_FAIL_START: exit 1 with this message
     leaked_connections: int  # STANDIN_LEAK_CONNECTIONS: connections opened beside the pools and kept
@@ -118,6 +120,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         database_pool=read_pool(environment, "DATABASE", workers),
         pgvector_pool=read_pool(environment, "PGVECTOR", workers),
         redis_url=environment.get("WEBSOCKET_REDIS_URL") or environment.get("REDIS_URL", ""),
+        websocket_manager=environment.get("WEBSOCKET_MANAGER", ""),
         secret_key=environment.get("WEBUI_SECRET_KEY", ""),
         host=environment.get("HOST") or "127.0.0.1",
         port=number("PORT", 8080),
@@ -126,6 +129,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         misbehaviour=Misbehaviour(
             ready=true("STANDIN_READY", True),
             unready_file=environment.get("STANDIN_UNREADY_FILE", ""),
+            delay_seconds=float(environment.get("STANDIN_DELAY_SECONDS") or 0),
             start_seconds=float(environment.get("STANDIN_START_SECONDS") or 0),
             fail_start=environment.get("STANDIN_FAIL_START", ""),
             leaked_connections=number("STANDIN_LEAK_CONNECTIONS", 0),

@@ -14,13 +14,16 @@ REQUIRED_TABLES = ("alembic_version", "config", "user", "auth", "file", "knowled
 _BETWEEN_STEPS_SECONDS = 0.05
 _MIGRATIONS = (
     "create table config (key text primary key, value json not null, updated_at bigint)",
-    'create table "user" (id text primary key, name text, email text, role text)',
+    """create table "user" (id text primary key, name text, email text, role text, profile_image_url text,
+                            last_active_at bigint, updated_at bigint, created_at bigint)""",
+    "create table api_key (id text primary key, user_id text, key text not null)",
     "create table auth (id text primary key, email text, password text, active boolean)",
     """create table file (id text primary key, user_id text, filename text, meta json, created_at bigint, hash text,
                           data json, updated_at bigint, path text)""",
     """create table knowledge (id text primary key, user_id text not null, name text not null, description text,
                                meta json, created_at bigint not null, updated_at bigint, data json)""",
-    "create table chat (id text primary key, user_id text, title text, chat json, created_at bigint)",
+    """create table chat (id text primary key, user_id text, title text, chat json, created_at bigint,
+                           updated_at bigint)""",
     "create table alembic_version (version_num varchar(32) primary key)",
     "insert into alembic_version values ('0bd252b206fb')",
 )
