@@ -65,7 +65,6 @@ resource namespaceRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if
           'Microsoft.ContainerService/managedClusters/persistentvolumeclaims/write'
           'Microsoft.ContainerService/managedClusters/persistentvolumeclaims/delete'
           'Microsoft.ContainerService/managedClusters/pods/read'
-          'Microsoft.ContainerService/managedClusters/pods/write'
           'Microsoft.ContainerService/managedClusters/pods/exec/action'
           'Microsoft.ContainerService/managedClusters/policy/poddisruptionbudgets/read'
           'Microsoft.ContainerService/managedClusters/policy/poddisruptionbudgets/write'

@@ -1,286 +1,246 @@
-"""The checks of the Azure resources: each takes the files and returns the problems that it finds."""
+"""The checks of the Bicep files themselves: each takes the project and returns the problems that it finds."""
 
-import enum
-import importlib
-import inspect
 import re
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterator
 from typing import Any
 
-from bicep_files import FUNCTIONS, MAIN, BicepFile, body_of
+from bicep_files import BESIDE, BicepFile, Computed, Declaration, is_call, module_path, walk
+from project import MAIN, PARAMETERS, Project
+from sdk_models import body_problems, path_problem
+from tree_sitter import Node
 
-type Files = Mapping[str, BicepFile]
-
-MODELS = {
-    "Microsoft.Authorization/roleAssignments": (
-        "azure.mgmt.authorization.v2022_04_01.models",
-        "RoleAssignmentCreateParameters",
-    ),
-    "Microsoft.Authorization/roleDefinitions": ("azure.mgmt.authorization.v2022_04_01.models", "RoleDefinition"),
-    "Microsoft.DurableTask/schedulers": ("azure.mgmt.durabletask.models", "Scheduler"),
-    "Microsoft.DurableTask/schedulers/taskHubs": ("azure.mgmt.durabletask.models", "TaskHub"),
-    "Microsoft.Insights/actionGroups": ("azure.mgmt.monitor.models", "ActionGroupResource"),
-    "Microsoft.Insights/components": (
-        "azure.mgmt.applicationinsights.v2020_02_02.models",
-        "ApplicationInsightsComponent",
-    ),
-    "Microsoft.Insights/scheduledQueryRules": ("azure.mgmt.monitor.models", "ScheduledQueryRuleResource"),
-    "Microsoft.Insights/workbooks": ("azure.mgmt.applicationinsights.v2023_06_01.models", "Workbook"),
-    "Microsoft.ManagedIdentity/userAssignedIdentities": ("azure.mgmt.msi.v2024_11_30.models", "Identity"),
-    "Microsoft.Network/privateEndpoints": ("azure.mgmt.network.models", "PrivateEndpoint"),
-    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": ("azure.mgmt.network.models", "PrivateDnsZoneGroup"),
-    "Microsoft.Network/virtualNetworks": ("azure.mgmt.network.models", "VirtualNetwork"),
-    "Microsoft.OperationalInsights/workspaces": ("azure.mgmt.loganalytics.models", "Workspace"),
-    "Microsoft.Storage/storageAccounts": ("azure.mgmt.storage.models", "StorageAccountCreateParameters"),
-    "Microsoft.Storage/storageAccounts/blobServices": ("azure.mgmt.storage.models", "BlobServiceProperties"),
-    "Microsoft.Storage/storageAccounts/blobServices/containers": ("azure.mgmt.storage.models", "BlobContainer"),
-    "Microsoft.Web/serverfarms": ("azure.mgmt.web.models", "AppServicePlan"),
-    "Microsoft.Web/sites": ("azure.mgmt.web.models", "Site"),
-    "Microsoft.Web/sites/basicPublishingCredentialsPolicies": (
-        "azure.mgmt.web.models",
-        "CsmPublishingCredentialsPoliciesEntity",
-    ),
+# Source: learn.microsoft.com/azure/azure-resource-manager/bicep/bicep-functions
+FUNCTIONS = {
+    *("resourceGroup", "subscription", "tenant", "environment", "subscriptionResourceId", "resourceId"),
+    *("uniqueString", "guid", "toLower", "take", "split", "last", "first", "empty", "union", "contains", "concat"),
+    *("format", "replace", "length", "json", "string", "loadTextContent", "loadJsonContent", "cidrSubnet", "range"),
 }
-BY_NAME = {"appsettings": "StringDictionary", "authsettingsV2": "SiteAuthSettingsV2"}  # Microsoft.Web/sites/config
-# Three types whose SDKs would be installed for one object each.
-PLAIN = {
-    "Microsoft.Resources/resourceGroups": {"location", "tags"},
-    "Microsoft.Network/privateDnsZones": {"location", "tags"},
-    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": {"location", "tags", "properties"},
+DECORATORS = {"description", "allowed", "secure", "minLength", "maxLength", "minValue", "maxValue", "batchSize"}
+NAMESPACES = {"az", "sys"}
+API_VERSIONS = {
+    "Microsoft.Authorization/roleAssignments": {"2022-04-01"},
+    "Microsoft.Authorization/roleDefinitions": {"2022-04-01"},
+    "Microsoft.ContainerService/managedClusters": {"2024-09-01"},
+    "Microsoft.ContainerService/managedClusters/namespaces": {"2024-09-01"},
+    "Microsoft.DBforPostgreSQL/flexibleServers": {"2024-08-01"},
+    "Microsoft.DurableTask/schedulers": {"2025-11-01"},
+    "Microsoft.DurableTask/schedulers/taskHubs": {"2025-11-01"},
+    "Microsoft.Insights/actionGroups": {"2023-01-01"},
+    "Microsoft.Insights/components": {"2020-02-02"},
+    "Microsoft.Insights/scheduledQueryRules": {"2023-12-01"},
+    "Microsoft.Insights/workbooks": {"2023-06-01"},
+    "Microsoft.KeyVault/vaults": {"2023-07-01"},
+    "Microsoft.KeyVault/vaults/secrets": {"2023-07-01"},
+    "Microsoft.ManagedIdentity/userAssignedIdentities": {"2023-01-31"},
+    "Microsoft.Network/privateDnsZones": {"2024-06-01"},
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": {"2024-06-01"},
+    "Microsoft.Network/privateEndpoints": {"2024-05-01"},
+    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": {"2024-05-01"},
+    "Microsoft.Network/virtualNetworks": {"2024-05-01"},
+    "Microsoft.OperationalInsights/workspaces": {"2023-09-01"},
+    "Microsoft.Resources/resourceGroups": {"2024-03-01"},
+    "Microsoft.Storage/storageAccounts": {"2024-01-01"},
+    "Microsoft.Storage/storageAccounts/blobServices": {"2024-01-01"},
+    "Microsoft.Storage/storageAccounts/blobServices/containers": {"2024-01-01"},
+    "Microsoft.Web/serverfarms": {"2024-04-01"},
+    "Microsoft.Web/sites": {"2024-04-01"},
+    "Microsoft.Web/sites/basicPublishingCredentialsPolicies": {"2024-04-01"},
+    "Microsoft.Web/sites/config": {"2024-04-01"},
 }
-BICEP_ONLY = {"name", "parent", "scope", "dependsOn"}
-# Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles
-ROLES = {
-    "clusterUser": "4abbcc35-e782-43d8-92c5-2d3f1bd2253f",
-    "secretsUser": "4633458b-17de-408a-b874-0445c86b69e6",
-    "blobDataOwner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
-    "queueDataContributor": "974c5e8b-45b9-4653-ba55-5f855dd0fb88",
-    "tableDataContributor": "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
-    "metricsPublisher": "3913510d-42f4-4e42-8a64-420c390055eb",
-    "durableTaskDataContributor": "0ad04412-c4d5-4796-b79c-f76d14c8d402",
-}
-GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-SECRET_FUNCTIONS = re.compile(r"\b(list(?:Keys|Secrets|KeyValue|AccountSas|ServiceSas|ConnectionStrings)|getSecret)\b")
-SECRET_WORDS = re.compile(r"password|secret|accountkey|sharedaccess|connectionstring|instrumentationkey", re.IGNORECASE)
-REQUIRED = {
-    "infra/modules/storage.bicep": {
-        "account.properties.allowSharedKeyAccess": False,
-        "account.properties.allowBlobPublicAccess": False,
-        "account.properties.supportsHttpsTrafficOnly": True,
-        "account.properties.minimumTlsVersion": "TLS1_2",
-        "packageContainer.properties.publicAccess": "None",
-    },
-    "infra/modules/monitoring.bicep": {
-        "insights.properties.DisableLocalAuth": True,
-        "workspace.properties.features.disableLocalAuth": True,
-    },
-    "infra/modules/functionApp.bicep": {
-        "plan.sku.name": "FC1",
-        "app.identity.type": "UserAssigned",
-        "app.properties.httpsOnly": True,
-        "app.properties.siteConfig.minTlsVersion": "1.2",
-        "app.properties.siteConfig.ftpsState": "Disabled",
-        "app.properties.functionAppConfig.runtime.name": "python",
-        "app.properties.functionAppConfig.runtime.version": "3.13",
-        "app.properties.functionAppConfig.deployment.storage.authentication.type": "UserAssignedIdentity",
-        "noFtpPassword.properties.allow": False,
-        "noDeployPassword.properties.allow": False,
-    },
-}
+"""The released versions that this project may use: each was looked up. A newer one is added here when it is."""
+LITERALS = {"string": str, "bool": bool, "int": int, "array": list, "object": dict}
 
 
-def bodies_fit_their_models(files: Files) -> list[str]:
-    """Every property is one that the service's own SDK knows, and a fixed value one that it allows."""
-    problems: list[str] = []
-    for file in files.values():
-        for name, resource, body in file.bodies():
-            where = f"{file.path}: {name}"
-            kind = resource["type"]
-            if kind in PLAIN:
-                extra = set(body) - PLAIN[kind] - BICEP_ONLY
-                problems += [f"{where}.{key}: not in {kind}" for key in sorted(extra)]
-                continue
-            module, model = MODELS.get(kind) or ("azure.mgmt.web.models", BY_NAME.get(body["name"], ""))
-            if not model:
-                problems.append(f"{where}: no model is known for {kind}")
-                continue
-            inner = {key: value for key, value in body.items() if key not in BICEP_ONLY}
-            _check_body(importlib.import_module(module), model, inner, where, file, problems)
-    return problems
-
-
-def api_versions_are_released(files: Files) -> list[str]:
+def bodies_fit_their_models(project: Project) -> list[str]:
+    """Every property is one that the service's own SDK knows, may be written, and has a type and value it takes."""
     return [
-        f"{file.path}: {name} uses {resource['api_version']}"
-        for file in files.values()
-        for name, resource in file.names("resources").items()
-        if not re.fullmatch(r"20\d\d-\d\d-\d\d", resource["api_version"])
+        problem
+        for file in project.bicep.values()
+        for name, resource in file.created.items()
+        for problem in body_problems(resource.target, resource.body, f"{file.path}: {name}")
     ]
 
 
-def names_are_declared_and_used(files: Files) -> list[str]:
+def references_exist(project: Project) -> list[str]:
+    """What is read of a resource, such as `x.properties.clientId`, is something that it has."""
+    problems = []
+    for file in project.bicep.values():
+        resources = file.of("resources")
+        for symbol, steps in _references(file):
+            if symbol in resources and (problem := path_problem(resources[symbol].target, steps)):
+                problems.append(f"{file.path}: {symbol}.{'.'.join(steps)}: {problem}")
+            problems += [f"{file.path}: {problem}" for problem in _item_problems(file, symbol, steps[0])]
+    return problems
+
+
+def _item_problems(file: BicepFile, symbol: str, step: str) -> Iterator[str]:
+    """A loop's variable runs over a list that stands in the file: each of its items has what is read."""
+    for variable in re.findall(rf"\[for \(?{symbol}(?:, \w+\))? in (\w+)", file.text):
+        items = file.of("variables")[variable].body if variable in file.of("variables") else []
+        if isinstance(items, list) and any(isinstance(item, dict) and step not in item for item in items):
+            yield f"an item of {variable} has no {step}"
+
+
+def api_versions_are_known(project: Project) -> list[str]:
+    return [
+        f"{file.path}: {name} uses {resource.target}@{resource.api_version}, which is not a version that was looked up"
+        for file in project.bicep.values()
+        for name, resource in file.of("resources").items()
+        if resource.api_version not in API_VERSIONS.get(resource.target, set())
+    ]
+
+
+def names_are_declared_and_used(project: Project) -> list[str]:
     """No name stands for nothing, and nothing is declared for no one."""
     problems = []
-    for file in files.values():
-        used = set(file.used)
-        unknown = used - file.symbols - file.loop_variables - FUNCTIONS
-        problems += [f"{file.path}: {name} is not declared" for name in sorted(unknown)]
-        idle = (set(file.names("parameters")) | set(file.names("variables"))) - used
-        problems += [f"{file.path}: {name} is not used" for name in sorted(idle)]
+    for file in project.bicep.values():
+        used: set[str] = set()
+        unknown = list(_resolve(file, file.root, {d.name for d in file.declarations}, used))
+        problems += [f"{file.path}: {name} is not declared" for name in unknown]
+        idle = {**file.of("parameters"), **file.of("variables"), **file.of("types")}
+        idle |= {name: d for name, d in file.of("resources").items() if d.existing}
+        problems += [f"{file.path}: {name} is not used" for name in sorted(set(idle) - used)]
     return problems
 
 
-def modules_get_what_they_take(files: Files) -> list[str]:
-    problems = []
-    main = files[MAIN]
-    for name, module in main.names("modules").items():
-        path = str(PurePosixPath("infra") / module["detail"]["path"])
-        if path not in files:
-            problems.append(f"{MAIN}: {name} points to {path}, which is not there")
-            continue
-        taken = files[path].names("parameters")
-        given = set(body_of(module).get("params", {}))
-        required = {n for n, p in taken.items() if p.get("default") is None}
-        problems += [f"{MAIN}: {name} does not take {n}" for n in sorted(given - set(taken))]
-        problems += [f"{MAIN}: {name} needs {n}" for n in sorted(required - given)]
-        asked = set(re.findall(rf"\b{name}!?\.outputs\.(\w+)", main.text))
-        problems += [f"{MAIN}: {name} has no output {n}" for n in sorted(asked - set(files[path].names("outputs")))]
-    return problems
+def modules_get_what_they_take(project: Project) -> list[str]:
+    """Every module is there, gets each parameter that it needs, of its type and allowed value, and has what is read."""
+    return [
+        f"{file.path}: {name} {problem}"
+        for file in project.bicep.values()
+        for name, module in file.of("modules").items()
+        for problem in _module_problems(project, file, module)
+    ]
 
 
-def role_ids_are_right(files: Files) -> list[str]:
-    """Every id of a built-in role is the one that its variable's name says."""
-    problems = []
-    for file in files.values():
-        for name, value in re.findall(r"^var (\w+) = '([^']+)'$", file.text, flags=re.MULTILINE):
-            if (GUID.fullmatch(value) or name in ROLES) and ROLES.get(name) != value:
-                problems.append(f"{file.path}: {name} is not role {value}")
-        named = {value for _, value in re.findall(r"^var (\w+) = '([^']+)'$", file.text, flags=re.MULTILINE)}
-        problems += [f"{file.path}: a bare id {g}" for g in GUID.findall(file.text) if g not in named]
-    return problems
-
-
-def grants_are_narrow(files: Files) -> list[str]:
-    """Every grant has one resource as its scope, is the identity's, and no role has a wildcard."""
-    problems = []
-    for file in files.values():
-        for name, resource, body in file.bodies():
-            if resource["type"] == "Microsoft.Authorization/roleAssignments":
-                if "scope" not in body:
-                    problems.append(f"{file.path}: {name} grants on the whole resource group")
-                if body["properties"].get("principalId") != "principalId":
-                    problems.append(f"{file.path}: {name} grants to another than the app's identity")
-        problems += [f"{file.path}: wildcard in {s}" for s in file.strings if s.startswith("Microsoft.") and "*" in s]
-    return problems
-
-
-def nothing_secret_gets_out(files: Files) -> list[str]:
-    """No key is listed, no output and no setting is a secret."""
-    problems = []
-    for file in files.values():
-        problems += [f"{file.path}: {f} is called" for f in SECRET_FUNCTIONS.findall(file.code)]
-        for name in file.names("outputs"):
-            line = next(ln for ln in file.text.splitlines() if re.match(rf"output {name}\b", ln))
-            if SECRET_WORDS.search(line):
-                problems.append(f"{file.path}: output {name} looks like a secret")
-    for name, value in app_settings(files).items():
-        harmless = name in {"APPLICATIONINSIGHTS_CONNECTION_STRING"} or name.endswith("__connectionStringName")
-        if not harmless and SECRET_WORDS.search(f"{name}={value}"):
-            problems.append(f"setting {name} looks like a secret")
-        if name == "AzureWebJobsStorage":
-            problems.append("setting AzureWebJobsStorage is a connection string; use the identity")
-    return problems
-
-
-def hardening_holds(files: Files) -> list[str]:
-    problems = []
-    for path, wanted in REQUIRED.items():
-        bodies = {name: body for name, _, body in files[path].bodies()}
-        for place, value in wanted.items():
-            found: Any = bodies
-            for step in place.split("."):
-                found = found.get(step, {}) if isinstance(found, dict) else {}
-            if found != value:
-                problems.append(f"{path}: {place} is {found!r}, not {value!r}")
-    return problems
-
-
-def app_settings(files: Files) -> dict[str, str]:
-    """Name → expression, as the text has it, of every setting that the function app gets."""
-    file = files["infra/modules/functionApp.bicep"]
-    block = file.text.partition("resource settings ")[2].partition("\n}\n")[0]
-    return dict(re.findall(r"^    (\w+): (.+)$", block, flags=re.MULTILINE))
-
-
-def _check_body(
-    module: Any, model: str, body: Mapping[str, Any], where: str, file: BicepFile, problems: list[str]
-) -> None:
-    fields = _fields(getattr(module, model))
-    for key, value in body.items():
-        flattened = {k.removeprefix(f"{key}."): t for k, t in fields.items() if k.startswith(f"{key}.")}
-        if key in fields:
-            _check_value(module, fields[key], value, f"{where}.{key}", file, problems)
-        elif flattened and isinstance(value, dict):
-            for inner, inner_value in value.items():
-                if inner in flattened:
-                    _check_value(module, flattened[inner], inner_value, f"{where}.{key}.{inner}", file, problems)
-                else:
-                    problems.append(f"{where}.{key}.{inner}: not in {model}")
-        else:
-            problems.append(f"{where}.{key}: not in {model}")
-
-
-def _check_value(module: Any, hint: str, value: Any, where: str, file: BicepFile, problems: list[str]) -> None:
-    if _is_expression(value):
-        for branch in _branches(value):
-            _check_value(module, hint, branch, where, file, problems)
+def _module_problems(project: Project, file: BicepFile, module: Declaration) -> Iterator[str]:
+    path = module_path(file.path, module.target)
+    if path not in project.bicep:
+        yield f"points to {path}, which is not there"
         return
-    if isinstance(value, list):
-        for i, item in enumerate(value):
-            _check_value(module, hint, item, f"{where}[{i}]", file, problems)
-        return
-    types = [getattr(module, n) for n in re.findall(r"[A-Z]\w+", hint) if inspect.isclass(getattr(module, n, None))]
-    for found in types:
-        if issubclass(found, enum.Enum):
-            allowed = {str(member.value) for member in found}
-            if isinstance(value, str) and value in file.strings and value not in allowed:
-                problems.append(f"{where}: {value!r} is not one of {', '.join(sorted(allowed))}")
-        elif isinstance(value, dict) and "dict[" not in hint.lower() and not hint.startswith("{"):
-            _check_body(module, found.__name__, value, where, file, problems)
+    taken = project.bicep[path].of("parameters")
+    given = module.body.get("params", {})
+    yield from (f"does not take {n}" for n in sorted(set(given) - set(taken)))
+    yield from (f"needs {n}" for n, p in taken.items() if not p.valued and n not in given)
+    for n in sorted(set(given) & set(taken)):
+        yield from _value_fits(taken[n], given[n])
+    outputs = project.bicep[path].of("outputs")
+    asked = {steps[1] for symbol, steps in _references(file) if symbol == module.name and steps[:1] == ["outputs"]}
+    yield from (f"has no output {n}" for n in sorted(asked - set(outputs)))
 
 
-def _is_expression(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 1 and set(value) <= {"operator", "function"}
+def _value_fits(parameter: Declaration, value: Any) -> Iterator[str]:
+    for one in value.branches if isinstance(value, Computed) else (value,):
+        wanted = LITERALS.get(parameter.type_text)
+        if not isinstance(one, Computed) and wanted and type(one) is not wanted:
+            yield f"gives {parameter.name} {one!r}, which is no {parameter.type_text}"
+        elif isinstance(one, str) and (allowed := allowed_values(parameter)) and one not in allowed:
+            yield f"gives {parameter.name} {one!r}, which is not one of {', '.join(allowed)}"
 
 
-def _branches(value: dict[str, Any]) -> list[Any]:
-    """The objects that an expression may come to: both sides of a condition, every part of a union."""
-    if (operator := value.get("operator")) and operator.get("type") == "conditional":
-        return [operator["operands"]["true_value"], operator["operands"]["false_value"]]
-    if (function := value.get("function")) and function.get("type") == "union":
-        return list(function["parameters"].values())
-    return []
+def comparisons_can_hold(project: Project) -> list[str]:
+    """A parameter with allowed values is compared with one of them only."""
+    problems = []
+    for file in project.bicep.values():
+        limited = {name: a for name, p in file.of("parameters").items() if (a := allowed_values(p))}
+        for name, literal in re.findall(r"\b(\w+) (?:==|!=) '([^']*)'", file.text):
+            if name in limited and literal not in limited[name]:
+                problems.append(f"{file.path}: {name} is never {literal!r}: one of {', '.join(limited[name])}")
+    return problems
 
 
-def _fields(model: Any) -> dict[str, str]:
-    """Name in the REST interface → type, of both generations of generated models."""
-    if hasattr(model, "_attribute_map"):
-        return {v["key"]: v["type"] for v in model._attribute_map.values()}
-    model({})  # fills the table of fields
-    hints: dict[str, Any] = {}
-    for base in reversed(model.__mro__):
-        hints |= inspect.get_annotations(base)
-    return {field._rest_name: str(hints.get(name, "")) for name, field in model._attr_to_rest_field.items()}
+def defaults_are_allowed(project: Project) -> list[str]:
+    """Every default, here and in what azd gives, is one of the allowed values."""
+    given = {
+        name: re.sub(r"^\$\{\w+=?(.*)\}$", r"\1", str(entry["value"]))
+        for name, entry in project.json(PARAMETERS)["parameters"].items()
+    }
+    problems = []
+    for file in project.bicep.values():
+        for name, parameter in file.of("parameters").items():
+            defaults = [parameter.body, *([given[name]] if file.path == MAIN and name in given else [])]
+            allowed = allowed_values(parameter)
+            bad = [d for d in defaults if isinstance(d, str) and d and allowed and d not in allowed]
+            problems += [f"{file.path}: {name} is {d!r} by default, not one of {', '.join(allowed)}" for d in bad]
+    return problems
+
+
+def parameters_reach_main(project: Project) -> list[str]:
+    """azd gives what main takes: nothing else, and all that has no default."""
+    given = set(project.json(PARAMETERS)["parameters"])
+    taken = project.bicep[MAIN].of("parameters")
+    problems = [f"{PARAMETERS}: {MAIN} does not take {name}" for name in sorted(given - set(taken))]
+    return problems + [f"{PARAMETERS}: {n} is missing" for n, p in taken.items() if not p.valued and n not in given]
+
+
+def loaded_files_exist(project: Project) -> list[str]:
+    return [
+        f"{file.path}: {path} is not there"
+        for file in project.bicep.values()
+        for path in re.findall(r"load(?:Text|Json)Content\('([^']+)'\)", file.text)
+        if module_path(file.path, path) not in project.texts
+    ]
+
+
+def allowed_values(parameter: Declaration) -> list[str]:
+    """Of `@allowed([…])`."""
+    found = next((d for d in parameter.decorators if d.startswith("allowed(")), "")
+    return re.findall(r"'([^']*)'", found)
+
+
+def _references(file: BicepFile) -> Iterator[tuple[str, list[str]]]:
+    """(symbol, steps) of every longest `symbol.a.b`, with `[…]`, `!` and `?` left out."""
+    for node in walk(file.root):
+        if node.type == "member_expression" and (node.parent is None or node.parent.type != "member_expression"):
+            text = re.sub(r"\[[^\]]*\]", "", (node.text or b"").decode())
+            symbol, *steps = re.split(r"[!?]?\.\??", re.sub(r"\s", "", text))
+            if re.fullmatch(r"\w+", symbol):
+                yield symbol, steps
+
+
+def _resolve(file: BicepFile, node: Node, scope: set[str], used: set[str]) -> Iterator[str]:
+    """Names below `node` that nothing in scope declares; what is found is added to `used`."""
+    children = node.named_children
+    match node.type:
+        case "identifier":
+            name = (node.text or b"").decode()
+            called = node.next_sibling is not None and is_call(node, node.next_sibling)
+            used.add(name)
+            if name not in (FUNCTIONS if called else scope | NAMESPACES):
+                yield name
+            return
+        case "member_expression" | "resource_expression":
+            children = children[:1]
+        case "call_expression":
+            function, *children = children
+            if function.type != "identifier":
+                children = [function, *children]
+            elif (name := (function.text or b"").decode()) not in FUNCTIONS | DECORATORS:
+                yield f"function {name}"
+        case "object_property" if children[0].type == "identifier":
+            children = children[1:]
+        case "parameter_declaration" | "variable_declaration" | "output_declaration" | "type_declaration":
+            children = children[1:]
+        case "resource_declaration" | "module_declaration":
+            children = children[2:]
+        case "for_statement":
+            variables, iterable, *children = children
+            yield from _resolve(file, iterable, scope, used)
+            scope = scope | set(re.findall(r"\w+", (variables.text or b"").decode()))
+        case kind if kind in BESIDE - {"decorators"}:
+            return
+    for child in children:
+        yield from _resolve(file, child, scope, used)
 
 
 CHECKS = (
     bodies_fit_their_models,
-    api_versions_are_released,
+    references_exist,
+    api_versions_are_known,
     names_are_declared_and_used,
     modules_get_what_they_take,
-    role_ids_are_right,
-    grants_are_narrow,
-    nothing_secret_gets_out,
-    hardening_holds,
+    comparisons_can_hold,
+    defaults_are_allowed,
+    parameters_reach_main,
+    loaded_files_exist,
 )

@@ -1,27 +1,72 @@
-"""Bicep files as data: parsed bodies, and the identifiers and strings of the text.
+"""Bicep files as data: declarations, bodies, and which names stand for what, read from the syntax tree.
 
-No Bicep compiler is to be had from the package registries, so a parser (pycep) and these few rules stand in for it. The
-parser gives identifiers and strings alike as text; what tells them apart is read from the file itself.
+No Bicep compiler is to be had from the package registries: those of PyPI and npm call one that must be installed. So
+the grammar of tree-sitter reads the text, and this module makes values of it. What the grammar or this reader does not
+know is refused with its line (`NotUnderstood`), so that no check passes over what it did not see.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
-from pycep import BicepParser
+import tree_sitter_bicep
+from tree_sitter import Language, Node, Parser
 
-ROOT = Path(__file__).resolve().parents[2]
-MAIN = "infra/main.bicep"
-FUNCTIONS = {
-    *("resourceGroup", "subscription", "tenant", "environment", "subscriptionResourceId", "loadTextContent"),
-    *("uniqueString", "guid", "toLower", "take", "split", "last", "empty", "union", "cidrSubnet"),
+PARSER = Parser(Language(tree_sitter_bicep.language()))
+DECLARATIONS = {
+    "parameter_declaration": "parameters",
+    "variable_declaration": "variables",
+    "resource_declaration": "resources",
+    "module_declaration": "modules",
+    "output_declaration": "outputs",
+    "type_declaration": "types",
 }
-KEYWORDS = {
-    *("param", "var", "resource", "module", "output", "targetScope", "existing", "if", "for", "in"),
-    *("true", "false", "null", "string", "bool", "int", "object", "array"),
+TYPES = {"type", "primitive_type"}
+BESIDE = {"target_scope_assignment", "decorators", "diagnostic_comment", "comment", "metadata_declaration"}
+COMPUTED = {
+    *("identifier", "member_expression", "subscript_expression", "binary_expression", "unary_expression"),
+    *("call_expression", "resource_expression"),
 }
+LEFT_OUT = {"lambda_expression", "user_defined_function", "import_functionality", "assert_statement", "using_statement"}
+"""What the grammar knows and this reader does not."""
+# Source: learn.microsoft.com/azure/azure-resource-manager/bicep/data-types, escapes of single-line strings
+ESCAPE = re.compile(r"\\(u\{([0-9a-fA-F]+)\}|.)")
+ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+class NotUnderstood(ValueError):
+    """Text that the grammar or this reader does not know."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A value that only a deployment knows. `branches`: what it may come to, as far as the text tells."""
+
+    text: str
+    node: Node
+    branches: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One named declaration. `body`: its value; of a resource or module the object inside loops and conditions."""
+
+    kind: str
+    name: str
+    line: int
+    node: Node
+    body: Any = None
+    target: str = ""
+    """Of a module its path, of a resource its whole type."""
+    api_version: str = ""
+    existing: bool = False
+    type_text: str = ""
+    decorators: tuple[str, ...] = ()
+    valued: bool = True
+    """Of a parameter: whether it has a default."""
 
 
 @dataclass(frozen=True)
@@ -30,73 +75,176 @@ class BicepFile:
     text: str
 
     @cached_property
-    def tree(self) -> dict[str, Any]:
-        return BicepParser().parse(text=self.text)
-
-    def names(self, kind: str) -> dict[str, Any]:
-        """`kind`: parameters, variables, resources, modules or outputs."""
-        return self.tree.get(kind, {})
-
-    @cached_property
-    def symbols(self) -> set[str]:
-        kinds = ("parameters", "variables", "resources", "modules")
-        return {name for kind in kinds for name in self.names(kind)}
+    def root(self) -> Node:
+        root = PARSER.parse(self.text.encode()).root_node
+        for node in walk(root):
+            if node.is_error or node.is_missing:
+                raise self.refusal(node, "syntax")
+            if node.type in LEFT_OUT:
+                raise self.refusal(node, node.type)
+        return root
 
     @cached_property
-    def code(self) -> str:
-        """The text without comments, and with strings reduced to the expressions in them."""
-        text = re.sub(r"^\s*(?://|#).*$", "", self.text, flags=re.MULTILINE)
-        text = re.sub(r"^@description\(.*\)$", "", text, flags=re.MULTILINE)
+    def declarations(self) -> tuple[Declaration, ...]:
+        return tuple(self._declarations())
 
-        def inner(match: re.Match[str]) -> str:
-            return "( " + " ".join(re.findall(r"\$\{([^}]*)\}", match[0])) + " )"
+    def of(self, kind: str) -> dict[str, Declaration]:
+        """`kind`: parameters, variables, resources, modules, outputs or types."""
+        return {d.name: d for d in self.declarations if d.kind == kind}
 
-        return re.sub(r"'(?:\\.|[^'\\])*'", inner, text)
+    @property
+    def created(self) -> dict[str, Declaration]:
+        """The resources that are made; the others are only referred to."""
+        return {name: d for name, d in self.of("resources").items() if not d.existing}
 
-    @cached_property
-    def strings(self) -> list[str]:
-        text = re.sub(r"^\s*//.*$", "", self.text, flags=re.MULTILINE)
-        return [s.replace("\\'", "'") for s in re.findall(r"'((?:\\.|[^'\\])*)'", text)]
+    def refusal(self, node: Node, why: str) -> NotUnderstood:
+        text = self._slice(node).partition("\n")[0][:60]
+        return NotUnderstood(f"{self.path}:{node.start_point.row + 1}: not understood ({why}): {text}")
 
-    @cached_property
-    def used(self) -> list[str]:
-        """Every identifier that stands for a value: not a property's key, not what follows a dot, not a keyword."""
-        found = re.finditer(r"(?<![\w.@])([A-Za-z_]\w*)(?!\w)(\s*:(?!:))?", self.code)
-        lines = {m.start() for m in re.finditer(r"(?<=\n)(?:param|var|resource|module|output) \w+(?: \w+)?", self.code)}
-        declared = re.compile(r"(?:param|var|resource|module|output|for)\s+\(?$")
-        names = []
-        for m in found:
-            before = self.code[: m.start()]
-            is_key = m[2] is not None and not _in_conditional(before) and not before.endswith(" in ")
-            if m[1] in KEYWORDS or is_key or declared.search(before) or m.start() in lines:
+    def value(self, node: Node) -> Any:
+        """The plain value of an expression; Computed where the text alone does not say."""
+        match node.type:
+            case "string":
+                return self._string(node)
+            case "number":
+                return int(self._slice(node))
+            case "boolean":
+                return self._slice(node) == "true"
+            case "null":
+                return None
+            case "array":
+                return [self._item(group) for group in self._items(node)]
+            case "object":
+                return self._object(node)
+            case "parenthesized_expression":
+                return self.value(node.named_children[0])
+            case "for_statement":  # one item stands for all
+                return [self.value(node.named_children[-1])]
+            case "ternary_expression":
+                _, yes, no = node.named_children
+                return Computed(self._slice(node), node, (self.value(yes), self.value(no)))
+            case "call_expression" if self._slice(node.named_children[0]) == "union":
+                parts = tuple(self.value(child) for child in node.named_children[1].named_children)
+                return Computed(self._slice(node), node, parts)
+            case kind if kind in COMPUTED:
+                return Computed(self._slice(node), node)
+        raise self.refusal(node, node.type)
+
+    def _items(self, array: Node) -> list[list[Node]]:
+        """The nodes of each item: the grammar takes a call in an array, `f().x`, for two."""
+        groups: list[list[Node]] = []
+        for child in array.named_children:
+            if child.type in BESIDE:
                 continue
-            names.append(m[1])
-        return names
+            gap = self.text.encode()[groups[-1][-1].end_byte : child.start_byte] if groups else b"\n"
+            if gap == b"" and is_call(groups[-1][-1], child):
+                groups[-1].append(child)
+            elif b"\n" in gap or b"," in gap:
+                groups.append([child])
+            else:
+                raise self.refusal(child, "no comma before it")
+        return groups
 
-    @cached_property
-    def loop_variables(self) -> set[str]:
-        found = re.findall(r"\[for\s+(?:\((\w+),\s*(\w+)\)|(\w+))\s+in", self.code)
-        return {name for group in found for name in group if name}
+    def _item(self, nodes: list[Node]) -> Any:
+        if len(nodes) == 1:
+            return self.value(nodes[0])
+        return Computed("".join(self._slice(node) for node in nodes), nodes[0])
 
-    def bodies(self) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-        """(symbolic name, resource, its body) of every resource that is created."""
-        return [(name, r, body_of(r)) for name, r in self.names("resources").items() if not r["existing"]]
+    def _slice(self, node: Node) -> str:
+        return (node.text or b"").decode()
+
+    def _string(self, node: Node) -> Any:
+        if any(child.type == "interpolation" for child in node.named_children):
+            return Computed(self._slice(node), node)
+        text = self._slice(node)
+        if text.startswith("'''"):
+            return text[3:-3].removeprefix("\n")
+        if "\n" in text:
+            raise self.refusal(node, "a line ends inside a string")
+        return ESCAPE.sub(lambda m: chr(int(m[2], 16)) if m[2] else ESCAPES.get(m[1], m[1]), text[1:-1])
+
+    def _object(self, node: Node) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for child in node.named_children:
+            if child.type in BESIDE:
+                continue
+            if child.type != "object_property":
+                raise self.refusal(child, child.type)
+            if child.named_children[0].type == "resource_declaration":
+                continue  # a child resource: a declaration of its own
+            key, value = child.named_children[0], child.named_children[-1]
+            name = self._string(key) if key.type == "string" else self._slice(key)
+            found[name.text if isinstance(name, Computed) else name] = self.value(value)
+        return found
+
+    def _declarations(self) -> Iterator[Declaration]:
+        waiting: tuple[str, ...] = ()
+        for node in self.root.named_children:
+            if node.type == "decorators":
+                waiting = tuple(self._slice(child).removeprefix("@") for child in node.named_children)
+            elif node.type in DECLARATIONS:
+                yield from self._declaration(node, waiting)
+                waiting = ()
+            elif node.type not in BESIDE:
+                raise self.refusal(node, node.type)
+
+    def _declaration(self, node: Node, decorators: tuple[str, ...], parent: str = "") -> Iterator[Declaration]:
+        kind, (name, *rest) = DECLARATIONS[node.type], node.named_children
+        line = node.start_point.row + 1
+        if kind in {"resources", "modules"}:
+            target, _, version = str(self.value(rest[0])).partition("@")
+            target = f"{parent}/{target}" if parent else target
+            existing = any(child.type == "existing" for child in node.children)
+            body = self._inner(rest[-1])
+            yield Declaration(
+                kind,
+                self._slice(name),
+                line,
+                node,
+                self._object(body),
+                target,
+                version,
+                existing,
+                decorators=decorators,
+            )
+            yield from self._children(body, target)
+            return
+        written = next((self._slice(child) for child in rest if child.type in TYPES), "")
+        values = [child for child in rest if child.type not in TYPES]
+        value = self.value(values[-1]) if values and kind != "types" else None
+        yield Declaration(
+            kind, self._slice(name), line, node, value, type_text=written, decorators=decorators, valued=bool(values)
+        )
+
+    def _children(self, body: Node, parent: str) -> Iterator[Declaration]:
+        """The resources that are declared inside another's body."""
+        for inner in body.named_children:
+            if inner.type == "object_property" and inner.named_children[0].type == "resource_declaration":
+                yield from self._declaration(inner.named_children[0], (), parent)
+
+    def _inner(self, node: Node) -> Node:
+        """The object inside loops and conditions."""
+        while node.type in {"for_statement", "if_statement"}:
+            node = node.named_children[-1]
+        if node.type != "object":
+            raise self.refusal(node, node.type)
+        return node
 
 
-def _in_conditional(before: str) -> bool:
-    """Whether the colon after the identifier belongs to `a ? b : c` on this line."""
-    line = before.rpartition("\n")[2]
-    return line.count("?") > line.count(" : ") and "?" in line
+def is_call(name: Node, after: Node) -> bool:
+    """Whether these two neighbours are one call: a name, and right behind it a parenthesis."""
+    return name.type == "identifier" and name.end_byte == after.start_byte and (after.text or b"").startswith(b"(")
 
 
-def body_of(declaration: dict[str, Any]) -> dict[str, Any]:
-    """The object inside loops and conditions."""
-    body = declaration["config"]
-    while "config" in body and ("loop_type" in body or "condition" in body):
-        body = body["config"]
-    return body
+def walk(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.children:
+        yield from walk(child)
 
 
-def read_files(root: Path = ROOT) -> dict[str, BicepFile]:
-    paths = [root / MAIN, *sorted((root / "infra/modules").glob("*.bicep"))]
-    return {str(p.relative_to(root)): BicepFile(str(p.relative_to(root)), p.read_text()) for p in paths}
+def module_path(file: str, target: str) -> str:
+    """A module's path from the root, as the file that calls it names it."""
+    parts: list[str] = []
+    for part in (PurePosixPath(file).parent / target).parts:
+        parts = parts[:-1] if part == ".." else [*parts, part]
+    return "/".join(parts)

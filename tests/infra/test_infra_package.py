@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pathspec
 import pytest
-from bicep_files import ROOT
+from project import ROOT
 
 FORBIDDEN = ("local/", "tests/", "benchmarks/", "docs/", "scripts/", ".ci/", ".git", ".venv", "build/")
 
