@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from shared.deployments import container, environment_entry
 from shared.model import MigrationRequest
-from shared.ports import Cluster, Manifest
+from shared.ports import Cluster
 from shared.survey import DeploymentFacts, Problem, Severity, Survey
 
 
@@ -88,10 +87,8 @@ POLICIES = {
 """The mover's policies for rows that cannot be copied as they are, as a person would say them."""
 
 
-def deployment_problems(deployment: Manifest, facts: DeploymentFacts) -> list[Problem]:
-    """What in the Deployment itself stands in the way."""
-    main = container(deployment, facts.container)
-    vector_db = (environment_entry(main, "VECTOR_DB") or {}).get("value", "chroma")
+def deployment_problems(facts: DeploymentFacts, vector_db: str) -> list[Problem]:
+    """What in the Deployment itself stands in the way. `vector_db`: VECTOR_DB, wherever it is set."""
     problems = []
     if vector_db == "pgvector":
         message = "Open WebUI already uses PGVector (VECTOR_DB=pgvector)"
@@ -99,6 +96,9 @@ def deployment_problems(deployment: Manifest, facts: DeploymentFacts) -> list[Pr
     elif vector_db != "chroma":
         message = f"Open WebUI keeps its vectors in {vector_db}, not in Chroma"
         problems.append(Problem("not_chroma", Severity.BLOCKING, message, "Only Chroma's own files can be read."))
+    if "CHROMA_HTTP_HOST" in facts.environment:
+        message = "Open WebUI uses a Chroma server of its own (CHROMA_HTTP_HOST), so its vectors are not in vector_db"
+        problems.append(Problem("chroma_server", Severity.BLOCKING, message, "Only Chroma's own files can be read."))
     if not facts.pod:
         message = "no pod of the Deployment is ready, so its store cannot be inspected"
         hint = "kubectl get pods, and bring Open WebUI back to one ready replica."
@@ -116,9 +116,8 @@ def deployment_problems(deployment: Manifest, facts: DeploymentFacts) -> list[Pr
     return problems
 
 
-def standing_problems(deployment: Manifest, facts: DeploymentFacts) -> list[Problem]:
+def standing_problems(facts: DeploymentFacts, vector_db: str) -> list[Problem]:
     """What stands in the way of adding later phases: they need an Open WebUI that has been migrated."""
-    vector_db = (environment_entry(container(deployment, facts.container), "VECTOR_DB") or {}).get("value", "chroma")
     problems = []
     if vector_db != "pgvector":
         message = f"Open WebUI keeps its vectors in {vector_db}: it has not been migrated"

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from phases.findings import PERMISSIONS, deployment_problems, plan_problems, standing_problems, store_problems
-from shared import deployments, mover
+from shared import data_volume, deployments, mover
 from shared.autoscaling import LARGEST
 from shared.condensing import condensed_store
 from shared.connection_budget import ConnectionBudget, Demand, plan_budget
-from shared.container_environment import read_database_address
-from shared.errors import ConfigurationError, MigrationError
+from shared.container_environment import read_database_address, read_sources, read_variable
+from shared.errors import ConfigurationError, MigrationError, UnsupportedDeployment
 from shared.model import Brief, Mode, Target
 from shared.ports import Cluster, Manifest, Ports
 from shared.survey import (
@@ -31,6 +31,8 @@ from shared.wire import JsonObject
 LARGEST_VECTOR = 2000
 """Beyond it Open WebUI needs halfvec. Source: facts §2."""
 DEFAULT_DIMENSION = 1536
+DEFAULT_VECTOR_DB = "chroma"
+"""Source: Open WebUI 0.12, config.py, VECTOR_DB."""
 
 
 @dataclass(slots=True)
@@ -61,7 +63,9 @@ def plan(brief: Brief, ports: Ports) -> Survey:
         else None
     )
     if deployment and facts:
-        found.problems += deployment_problems(deployment, facts)
+        vector_db = found.attempt("vector_db", lambda: _vector_db(ports.cluster, deployment, facts))
+        found.problems += deployment_problems(facts, vector_db or DEFAULT_VECTOR_DB)
+        found.problems += found.attempt("mounts", lambda: _mount_problems(ports, deployment, facts, brief)) or []
     storage = found.attempt("storage", lambda: _read_storage(ports.cluster, brief))
     found.problems += _permission_problems(ports.cluster)
     found.attempt("secret", ports.databases.verify_login)
@@ -92,7 +96,8 @@ def _survey_what_stands(brief: Brief, ports: Ports, found: Findings) -> Survey:
         else None
     )
     if deployment and facts:
-        found.problems += standing_problems(deployment, facts)
+        vector_db = found.attempt("vector_db", lambda: _vector_db(cluster, deployment, facts))
+        found.problems += standing_problems(facts, vector_db or DEFAULT_VECTOR_DB)
     found.problems += _permission_problems(cluster)
     server = found.attempt("server", ports.server.read)
     address = (
@@ -117,13 +122,56 @@ def read_deployment(cluster: Cluster, target: Target) -> Manifest:
 
 def _describe(cluster: Cluster, deployment: Manifest, target: Target, claim: str) -> DeploymentFacts:
     labels = deployment["spec"]["selector"].get("matchLabels") or {}
-    facts = deployments.describe(deployment, claim, cluster.list("Pod", labels))
-    if facts is None:
+    main = data_volume.main_container(deployment, claim)
+    if main is None:
+        mounting = [str(one["name"]) for one in data_volume.containers_with(deployment, claim)]
+        if mounting:
+            raise UnsupportedDeployment(
+                f"containers {', '.join(mounting)} mount the claim {claim!r}: which one is Open WebUI cannot be told",
+                hint="Exactly one of them must have an image with open-webui in its name.",
+            )
         raise ConfigurationError(
             f"no container of Deployment {target.deployment} mounts the claim {claim!r}",
             hint="Correct target.disk_claim (after the migration target.files_claim): what holds the data directory.",
         )
+    sources = read_sources(cluster, main)
+    data_dir = read_variable(cluster, main, "DATA_DIR") or data_volume.DEFAULT_DATA_DIR
+    pods = cluster.list("Pod", labels)
+    facts = deployments.describe(deployment, claim, pods, data_dir=data_dir, environment=tuple(sources))
+    if facts is None:
+        raise UnsupportedDeployment(
+            f"Open WebUI's data directory {data_dir} does not lie on the claim {claim!r}",
+            hint=f"Mount the claim at {data_dir}, or correct DATA_DIR or target.disk_claim: vector_db must be on it.",
+        )
     return facts
+
+
+def _vector_db(cluster: Cluster, deployment: Manifest, facts: DeploymentFacts) -> str:
+    main = deployments.container(deployment, facts.container)
+    return read_variable(cluster, main, "VECTOR_DB") or DEFAULT_VECTOR_DB
+
+
+def _mount_problems(ports: Ports, deployment: Manifest, facts: DeploymentFacts, brief: Brief) -> list[Problem]:
+    """Unusual mounts, in the Deployment and beside it."""
+    target, options, cluster = brief.request.target, brief.request.options, ports.cluster
+    claim, main = target.disk_claim, deployments.container(deployment, facts.container)
+    place = data_volume.locate(deployment, claim, main, facts.mount_path)
+    storage_class = cluster.read("StorageClass", options.storage_class) or {}
+    keeps_owner = (storage_class.get("parameters") or {}).get("protocol") == "nfs"
+    problems = data_volume.mount_problems(deployment, claim, main, place, keeps_owner=keeps_owner) if place else []
+    others = [
+        found
+        for name in data_volume.claims_of_replicas(deployment, claim)
+        if name != target.files_claim and (found := cluster.read("PersistentVolumeClaim", name))
+    ]
+    problems += data_volume.shared_claim_problems(others, options.replicas)
+    if users := data_volume.other_users(cluster.list("Pod"), claim, facts.labels):
+        message = (
+            f"other pods mount the disk: {', '.join(users)}; Chroma has one writer, and the switch leaves them behind"
+        )
+        hint = "Stop them before you migrate, unless they only read."
+        problems.append(Problem("other_users", Severity.WARNING, message, hint))
+    return problems
 
 
 def _read_storage(cluster: Cluster, brief: Brief) -> StorageFacts:

@@ -88,6 +88,8 @@ def decide_environment(survey: Survey, budget: ConnectionBudget, names: Names) -
     if "REDIS_URL" not in set_already:
         url = f"redis://{names.redis}:6379/0"
         literal |= {"REDIS_URL": url, "WEBSOCKET_MANAGER": "redis", "WEBSOCKET_REDIS_URL": url}
+    elif "WEBSOCKET_MANAGER" not in set_already:  # else each replica would keep its websockets to itself
+        literal["WEBSOCKET_MANAGER"] = "redis"
     environment: list[Manifest] = [{"name": name, "value": value} for name, value in literal.items()]
     if "WEBUI_SECRET_KEY" not in set_already:
         reference = {"secretKeyRef": {"name": names.session_secret, "key": "webui-secret-key"}}

@@ -1,4 +1,4 @@
-"""What a container would see of a variable, when it comes from a Secret. The value is for the caller alone."""
+"""What a container would see of a variable, wherever it comes from. A secret value is for the caller alone."""
 
 import base64
 
@@ -8,16 +8,28 @@ from shared.survey import DatabaseAddress
 
 
 def read_variable(cluster: Cluster, container: Manifest, name: str) -> str | None:
-    """The variable's value: the container's `env` first, then its `envFrom`; None where it cannot be told."""
+    """The variable's value: the container's `env` first, then the last of its `envFrom` that has it; None where it
+    cannot be told."""
     entry = deployments.environment_entry(container, name)
-    reference = ((entry or {}).get("valueFrom") or {}).get("secretKeyRef")
     if entry is not None:
-        return _secret_value(cluster, reference["name"], reference["key"]) if reference else entry.get("value")
+        reference = entry.get("valueFrom") or {}
+        for key, read in (("secretKeyRef", _read_secret), ("configMapKeyRef", _read_config_map)):
+            if key in reference:
+                return read(cluster, reference[key]["name"]).get(reference[key]["key"])
+        value = entry.get("value")
+        return None if value is None else str(value)
+    return read_sources(cluster, container).get(name)
+
+
+def read_sources(cluster: Cluster, container: Manifest) -> dict[str, str]:
+    """What the container gets by `envFrom`. Source: Kubernetes, EnvFromSource: a later source wins."""
+    found: dict[str, str] = {}
     for source in container.get("envFrom") or []:
-        secret = (source.get("secretRef") or {}).get("name")
-        if secret and (value := _secret_value(cluster, secret, name.removeprefix(source.get("prefix", "")))):
-            return value
-    return None
+        for key, read in (("secretRef", _read_secret), ("configMapRef", _read_config_map)):
+            if key in source:
+                entries = read(cluster, source[key]["name"])
+                found |= {f"{source.get('prefix', '')}{name}": value for name, value in entries.items()}
+    return found
 
 
 def read_database_address(cluster: Cluster, container: Manifest) -> DatabaseAddress | None:
@@ -26,6 +38,10 @@ def read_database_address(cluster: Cluster, container: Manifest) -> DatabaseAddr
     return deployments.parse_database_url(url) if url else None
 
 
-def _secret_value(cluster: Cluster, secret: str, key: str) -> str | None:
-    found = (cluster.read("Secret", secret) or {}).get("data") or {}
-    return base64.b64decode(found[key]).decode() if key in found else None
+def _read_secret(cluster: Cluster, name: str) -> dict[str, str]:
+    held = (cluster.read("Secret", name) or {}).get("data") or {}
+    return {key: base64.b64decode(value).decode(errors="replace") for key, value in held.items()}
+
+
+def _read_config_map(cluster: Cluster, name: str) -> dict[str, str]:
+    return dict((cluster.read("ConfigMap", name) or {}).get("data") or {})

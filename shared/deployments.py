@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared import data_volume
 from shared.ports import Manifest
 from shared.survey import DatabaseAddress, DeploymentFacts
 
@@ -33,19 +34,7 @@ def pod_spec(deployment: Manifest) -> Manifest:
 
 def volume_of_claim(deployment: Manifest, claim: str) -> str | None:
     """Name of the pod volume that is this claim, or None."""
-    for volume in pod_spec(deployment).get("volumes") or []:
-        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim:
-            return str(volume["name"])
-    return None
-
-
-def container_with_volume(deployment: Manifest, volume: str) -> tuple[Manifest, str] | None:
-    """The first container that mounts this volume, and where."""
-    for container in pod_spec(deployment)["containers"]:
-        for mount in container.get("volumeMounts") or []:
-            if mount["name"] == volume:
-                return container, str(mount["mountPath"])
-    return None
+    return next(iter(data_volume.volumes_of_claim(deployment, claim)), None)
 
 
 def container(deployment: Manifest, name: str) -> Manifest:
@@ -58,6 +47,12 @@ def environment_entry(container: Manifest, name: str) -> Manifest | None:
     return next((entry for entry in container.get("env") or [] if entry["name"] == name), None)
 
 
+def placement(deployment: Manifest) -> Manifest:
+    """What another pod needs to run where this Deployment's pods may."""
+    spec = pod_spec(deployment)
+    return {key: spec[key] for key in ("nodeSelector", "tolerations", "imagePullSecrets") if spec.get(key)}
+
+
 def is_ready(pod: Manifest) -> bool:
     """Whether Kubernetes sends traffic to this pod."""
     conditions = (pod.get("status") or {}).get("conditions") or []
@@ -65,13 +60,22 @@ def is_ready(pod: Manifest) -> bool:
     return ready and not pod["metadata"].get("deletionTimestamp")
 
 
-def describe(deployment: Manifest, claim: str, pods: Sequence[Manifest]) -> DeploymentFacts | None:
-    """What the phases need to know; None when no container mounts the claim."""
-    volume = volume_of_claim(deployment, claim)
-    found = container_with_volume(deployment, volume) if volume else None
-    if volume is None or found is None:
+def describe(
+    deployment: Manifest,
+    claim: str,
+    pods: Sequence[Manifest],
+    *,
+    data_dir: str = data_volume.DEFAULT_DATA_DIR,
+    environment: Sequence[str] = (),
+) -> DeploymentFacts | None:
+    """What the phases need to know; None when no one container has its data directory on the claim.
+
+    `environment`: names of variables that the container has beyond its own `env`.
+    """
+    main = data_volume.main_container(deployment, claim)
+    place = data_volume.locate(deployment, claim, main, data_dir) if main else None
+    if main is None or place is None:
         return None
-    main, mount_path = found
     ports = main.get("ports") or []
     running = next((pod for pod in pods if is_ready(pod)), None)
     return DeploymentFacts(
@@ -79,11 +83,12 @@ def describe(deployment: Manifest, claim: str, pods: Sequence[Manifest]) -> Depl
         image=main["image"],
         replicas=int(deployment["spec"].get("replicas", 1)),
         strategy=(deployment["spec"].get("strategy") or {}).get("type", "RollingUpdate"),
-        mount_path=mount_path,
-        volume=volume,
+        mount_path=place.data_dir,
+        sub_path=place.sub_path,
+        volume=place.volume,
         port=int(ports[0]["containerPort"]) if ports else 8080,
         labels=dict(deployment["spec"]["selector"].get("matchLabels") or {}),
-        environment=tuple(entry["name"] for entry in main.get("env") or []),
+        environment=tuple(dict.fromkeys([*(entry["name"] for entry in main.get("env") or []), *environment])),
         pod=running["metadata"]["name"] if running else "",
         node=(running["spec"].get("nodeName") or "") if running else "",
         digest=spec_digest(deployment),
@@ -235,7 +240,8 @@ FATAL_WAITS = (
 def startup_failure(pods: Sequence[Manifest]) -> str | None:
     """Why a pod cannot start, in the kubelet's words, or None. Source: facts §7, nothing rolls back by itself."""
     for pod in pods:
-        for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        found = pod.get("status") or {}
+        for status in (found.get("initContainerStatuses") or []) + (found.get("containerStatuses") or []):
             waiting = (status.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") in FATAL_WAITS:
                 name = pod["metadata"]["name"]

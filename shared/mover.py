@@ -152,12 +152,13 @@ def _volumes(job: MoverJob) -> tuple[list[Manifest], list[Manifest]]:
         {"name": "code", "mountPath": CODE, "readOnly": True},
         {"name": "scratch", "mountPath": SCRATCH},
     ]
+    below = {"subPath": job.facts.sub_path} if job.facts.sub_path else {}
     if job.disk_claim:
         volumes.append({"name": "disk", "persistentVolumeClaim": {"claimName": job.disk_claim}})
-        mounts.append({"name": "disk", "mountPath": SOURCE} | ({} if job.writes_disk else {"readOnly": True}))
+        mounts.append({"name": "disk", "mountPath": SOURCE} | below | ({} if job.writes_disk else {"readOnly": True}))
     if job.files_claim:
         volumes.append({"name": "files", "persistentVolumeClaim": {"claimName": job.files_claim}})
-        mounts.append({"name": "files", "mountPath": FILES})
+        mounts.append({"name": "files", "mountPath": FILES} | below)
     return volumes, mounts
 
 

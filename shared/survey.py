@@ -77,8 +77,9 @@ class DeploymentFacts:
     replicas: int
     strategy: str
     mount_path: str
+    """Open WebUI's data directory in the container."""
     volume: str
-    """The pod volume that mounts the disk claim."""
+    """The pod volume that is the disk claim."""
     port: int
     labels: dict[str, str]
     """matchLabels of its selector."""
@@ -88,6 +89,8 @@ class DeploymentFacts:
     node: str
     digest: str
     """Of the whole spec: tells whether somebody changed it after the plan."""
+    sub_path: str = ""
+    """Where on the volume the data directory is; empty: its root. On the share it is at the same place."""
 
 
 @dataclass(frozen=True, slots=True)
