@@ -17,6 +17,7 @@ rehearse: setup ## the whole migration on this machine, without Azure; ARGS="--r
 	@$(PY) -m local rehearse $(ARGS)
 
 rehearse-full: setup ## all phases, on a store of 20,000 chunks with the defects that do not stop a migration, every row read back
+	@scripts/prometheus.sh
 	@$(PY) -m local.sample generate .rehearsal/large --chunks 20000 --files 60 --collections 5 \
 	  --defect nul-text --defect deleted --defect throw-away --defect empty-collection
 	@$(PY) -m local rehearse --data .rehearsal/large/data --app-sql .rehearsal/large/openwebui-app.sql \
@@ -34,6 +35,7 @@ check: setup ## format, lint, strict types, import contracts, generated document
 	  || { echo "error: generated documents are stale: run make docs"; exit 1; }
 
 test: check ## the checks and the tests, two at a time (a file's tests stay together); under 10 minutes; what CI runs
+	@scripts/prometheus.sh
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-slow: setup ## the tests that take minutes
