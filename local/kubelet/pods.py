@@ -88,6 +88,11 @@ class Pod:
     def is_running(self) -> bool:
         return any(container.leader is not None for container in [*self.init, *self.containers])
 
+    @property
+    def claimed(self) -> list[Volume]:
+        """Its volumes that belong to a claim."""
+        return [volume for volume in self._volumes.values() if volume.claim]
+
     def find_container(self, name: str) -> Container | None:
         return next((each for each in [*self.containers, *self.init] if each.name == name), None)
 

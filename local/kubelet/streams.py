@@ -16,7 +16,9 @@ from typing import Any
 import trustme
 from aiohttp import WSMsgType, web
 
+from local.exposition import FORMAT
 from local.kubelet.containers import Container
+from local.kubelet.exposition import VolumeMeter, of_containers
 from local.kubelet.kubelet import Kubelet
 from local.kubelet.logs import Wanted, since_seconds
 from local.kubelet.spawn import StartError
@@ -31,7 +33,7 @@ class Streams:
     """The server's routes."""
 
     def __init__(self, kubelet: Kubelet, usage: UsageMeter) -> None:
-        self._kubelet, self._usage = kubelet, usage
+        self._kubelet, self._usage, self._volumes = kubelet, usage, VolumeMeter()
 
     def routes(self) -> list[web.RouteDef]:
         container = "{namespace}/{pod}/{container}"
@@ -40,6 +42,8 @@ class Streams:
             web.get("/healthz", self._health),
             web.get(f"/containerLogs/{container}", self._logs),
             web.route("*", f"/exec/{container}", self._exec),
+            web.get("/metrics", self._metrics),
+            web.get("/metrics/cadvisor", self._cadvisor),
             web.get("/stats/summary", self._summary),
             web.get(f"{metrics}/pods", self._pod_metrics),
             web.get(f"{metrics}/namespaces/{{namespace}}/pods", self._pod_metrics),
@@ -50,6 +54,12 @@ class Streams:
 
     async def _summary(self, _: web.Request) -> web.Response:
         return web.json_response(self._usage.summary())
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return _exposition(await asyncio.to_thread(self._volumes.read, self._kubelet.pods))
+
+    async def _cadvisor(self, _: web.Request) -> web.Response:
+        return _exposition(of_containers(self._usage.summary()["pods"]))
 
     async def _pod_metrics(self, request: web.Request) -> web.Response:
         items = self._usage.pod_metrics(request.match_info.get("namespace"))
@@ -104,6 +114,10 @@ class Streams:
             feeding.cancel()
             container.leave(process)
         return socket
+
+
+def _exposition(text: str) -> web.Response:
+    return web.Response(text=text, headers={"Content-Type": FORMAT})
 
 
 async def _pump(stream: asyncio.StreamReader | None, socket: web.WebSocketResponse, channel: int) -> None:

@@ -37,6 +37,10 @@ class Volume:
 
     directory: Path
     read_only: bool = False
+    claim: str = ""
+    """The claim that it belongs to; empty: a volume of the pod's own."""
+    capacity: str = ""
+    """Of the claim, a quantity."""
 
 
 class NotReady(Exception):
@@ -72,7 +76,7 @@ class PodVolumes:
     async def _prepare(self, pod: Object, volume: Object, directory: Path, read: ReadEntries) -> Volume:
         if "persistentVolumeClaim" in volume:
             source = volume["persistentVolumeClaim"]
-            return Volume(self._claimed(pod, source["claimName"]), bool(source.get("readOnly")))
+            return self._claimed(pod, source["claimName"], read_only=bool(source.get("readOnly")))
         if "hostPath" in volume:
             raise NotReady("hostPath volumes are not served by this kubelet")
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
@@ -90,8 +94,8 @@ class PodVolumes:
             raise NotReady(f"volumes of kind {', '.join(set(volume) - {'name'})} are not served by this kubelet")
         return Volume(directory, read_only="emptyDir" not in volume)
 
-    def _claimed(self, pod: Object, name: str) -> Path:
-        """Return the directory of a bound and attached claim; raises NotReady."""
+    def _claimed(self, pod: Object, name: str, *, read_only: bool) -> Volume:
+        """Return the volume of a bound and attached claim; raises NotReady."""
         claim = self._mirrors["claims"].find(name, pod["metadata"]["namespace"])
         if claim is None or (claim.get("status") or {}).get("phase") != "Bound":
             raise NotReady(f'claim "{name}" is not bound')
@@ -103,7 +107,8 @@ class PodVolumes:
         directory = directory_of(volume, self._volumes)
         if "csi" in volume["spec"]:
             directory.mkdir(parents=True, exist_ok=True)
-        return directory
+        capacity = ((claim.get("status") or {}).get("capacity") or {}).get("storage", "")
+        return Volume(directory, read_only, name, str(capacity))
 
     def _attached(self, volume: str) -> bool:
         return any(
