@@ -140,7 +140,7 @@ async def show_guard(req: func.HttpRequest, client: df.DurableFunctionsClient) -
 @app.route(route="metrics", methods=["GET"])
 @app.durable_client_input(client_name="client")
 async def read_metrics(req: func.HttpRequest, client: df.DurableFunctionsClient) -> func.HttpResponse:
-    return await metrics.read(client, guarded)
+    return await metrics.read(client, guarded, req.headers.get("Accept", ""))
 
 
 @app.route(route="guard/pause", methods=["POST"])

@@ -1,7 +1,8 @@
 """`GET /api/metrics`: what the health guard last saw, for Prometheus.
 
-The text format 0.0.4, which every Prometheus reads. A figure that the last reading does not have is left out, so that a
-rule on it sees nothing instead of a made-up zero.
+In OpenMetrics where the asker says that it reads it, as every newer Prometheus does, else in the text format 0.0.4. A
+figure that the last reading does not have is left out, so that a rule on it sees nothing instead of a made-up zero.
+Source: OpenMetrics 1.0: a counter's family is named without `_total`, and the exposition ends with `# EOF`.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from phases.guard_memory import Memory
 from phases.health_guard import GUARD_ENTITY
 from shared.guarded import Guarded
 
-FORMAT = "text/plain; version=0.0.4"
+FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+TOTAL = "_total"
 
 GAUGES = {
     "scaleout_replicas_wanted": ("replicas", 1.0, "Replicas that the Deployment asks for."),
@@ -34,14 +37,16 @@ type Sample = tuple[str, float | None]
 """Target and value; None is left out."""
 
 
-async def read(client: df.DurableFunctionsClient, guarded: Sequence[Guarded]) -> func.HttpResponse:
-    """Of every guarded Deployment."""
+async def read(client: df.DurableFunctionsClient, guarded: Sequence[Guarded], accept: str) -> func.HttpResponse:
+    """Of every guarded Deployment. `accept`: the request's header."""
     states = await asyncio.gather(*(durable.read_entity(client, GUARD_ENTITY, each.key) for each in guarded))
     memories = {each.key: read_memory(state) for each, state in zip(guarded, states, strict=True)}
-    return func.HttpResponse(render(memories), mimetype=FORMAT)
+    is_open = OPEN_METRICS.partition(";")[0] in accept
+    headers = {"Content-Type": OPEN_METRICS if is_open else FORMAT}
+    return func.HttpResponse(render(memories, open_metrics=is_open), headers=headers)
 
 
-def render(memories: dict[str, Memory]) -> str:
+def render(memories: dict[str, Memory], *, open_metrics: bool = False) -> str:
     """The exposition. Pure."""
     parts = [
         _family(name, "gauge", text, ((key, _scaled(memory, figure, factor)) for key, memory in memories.items()))
@@ -52,15 +57,16 @@ def render(memories: dict[str, Memory]) -> str:
     skipped = [(key, float(memory.state.skipped_ticks)) for key, memory in memories.items()]
     parts += [
         _family("scaleout_guard_reading_timestamp_seconds", "gauge", "When the guard last looked.", seen),
-        _family("scaleout_guard_ticks_total", "counter", "Readings judged.", ticks),
-        _family("scaleout_guard_skipped_ticks_total", "counter", "Ticks left out.", skipped),
+        _family("scaleout_guard_ticks_total", "counter", "Readings judged.", ticks, open_metrics=open_metrics),
+        _family("scaleout_guard_skipped_ticks_total", "counter", "Ticks left out.", skipped, open_metrics=open_metrics),
     ]
-    return "".join(parts)
+    return "".join(parts) + ("# EOF\n" if open_metrics else "")
 
 
-def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:
+def _family(name: str, kind: str, text: str, samples: Iterable[Sample], *, open_metrics: bool = False) -> str:
+    family = name.removesuffix(TOTAL) if open_metrics else name
     lines = [f'{name}{{target="{_escaped(key)}"}} {value:.10g}' for key, value in samples if value is not None]
-    return "\n".join([f"# HELP {name} {text}", f"# TYPE {name} {kind}", *lines]) + "\n"
+    return "\n".join([f"# HELP {family} {text}", f"# TYPE {family} {kind}", *lines]) + "\n"
 
 
 def _scaled(memory: Memory, figure: str, factor: float) -> float | None:

@@ -89,7 +89,7 @@ def document() -> dict[str, Any]:
             | {"parameters": _permission_parameters()},
         },
         **_guard_paths(),
-        "/api/metrics": {"get": _operation("What the guard last saw, for Prometheus.", {"200": "text format 0.0.4"})},
+        "/api/metrics": {"get": _operation("What the guard last saw.", {"200": "OpenMetrics 1.0 or 0.0.4's text"})},
         "/api/monitor": {"get": _free("A page that shows the runs.", "HTML")},
         "/api/openapi.json": {"get": _free("This document.", "OpenAPI 3.1")},
     }

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from shared.dashboard import dashboard
+from local.monitoring.design import design
+from shared.dashboard import filled_in
 from shared.model import Target
 from shared.monitoring import METRICS, Alert, alerts, rule_groups
 
@@ -28,7 +29,7 @@ def files(target: Target) -> dict[str, str]:
     return {
         "rules.yaml": _yaml(rule_groups(target)),
         "scrape.yaml": _yaml({"scrape_configs": [scrape_job()]}),
-        "dashboard.json": json.dumps(dashboard(target), indent=1) + "\n",
+        "dashboard.json": json.dumps(filled_in(design(), target), indent=1) + "\n",
         "prometheus-operator/rules.yaml": _yaml(_operator_rules(target)),
         "prometheus-operator/scrape.yaml": _yaml(_operator_scrape(target)),
         "prometheus-operator/role.yaml": _yaml(*_operator_role(target)),

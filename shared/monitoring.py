@@ -15,6 +15,7 @@ METRICS = {
     "kube_deployment_spec_replicas": "kube-state-metrics",
     "kube_deployment_status_replicas_available": "kube-state-metrics",
     "kube_horizontalpodautoscaler_spec_max_replicas": "kube-state-metrics",
+    "kube_horizontalpodautoscaler_spec_min_replicas": "kube-state-metrics",
     "kube_horizontalpodautoscaler_status_desired_replicas": "kube-state-metrics",
     "kube_pod_container_resource_requests": "kube-state-metrics",
     "kube_pod_container_status_restarts_total": "kube-state-metrics",
@@ -68,18 +69,25 @@ class Selectors:
 
     deployment: str
     pods: str
+    autoscaler: str
     claim: str
     guard: str
 
 
 def selectors(target: Target) -> Selectors:
-    """Of the Deployment, its pods, the share and the guard's own series."""
-    here = f'namespace="{target.namespace}"'
+    """Of the Deployment, its pods, its autoscaler, the share and the guard's own series."""
+    return selectors_named(target.namespace, target.deployment, target.files_claim, target.key)
+
+
+def selectors_named(namespace: str, deployment: str, claim: str, key: str) -> Selectors:
+    """The same for bare names, which may be a dashboard's variables."""
+    here = f'namespace="{namespace}"'
     return Selectors(
-        deployment=f'{here},deployment="{target.deployment}"',
-        pods=f'{here},pod=~"{target.deployment}-[0-9a-f]+-[0-9a-z]+"',  # the ReplicaSet's hash follows: not its Redis
-        claim=f'{here},persistentvolumeclaim="{target.files_claim}"',
-        guard=f'target="{target.key}"',
+        deployment=f'{here},deployment="{deployment}"',
+        pods=f'{here},pod=~"{deployment}-[0-9a-f]+-[0-9a-z]+"',  # the ReplicaSet's hash follows: not its Redis
+        autoscaler=f'{here},horizontalpodautoscaler="{deployment}"',
+        claim=f'{here},persistentvolumeclaim="{claim}"',
+        guard=f'target="{key}"',
     )
 
 

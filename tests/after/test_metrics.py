@@ -28,6 +28,13 @@ def test_it_exposes_every_metric_that_rules_expect_of_the_guard():
     assert announced == {name for name, source in METRICS.items() if source == "guard"}
 
 
+def test_open_metrics_names_a_counters_family_without_its_suffix_and_says_where_it_ends():
+    text = render({TARGET.key: memory()}, open_metrics=True)
+    assert "# TYPE scaleout_guard_ticks counter\n" in text
+    assert samples(text) == samples(render({TARGET.key: memory()}))
+    assert text.endswith("# EOF\n")
+
+
 def test_figures_are_in_seconds_and_missing_ones_are_left_out():
     found = samples(render({TARGET.key: memory(connections_used=None)}))
     assert found["scaleout_database_latency_seconds"] == "0.0125"
