@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from local.rehearsal import fingerprint, guard_trial, later_phases, restore
+from local.rehearsal import fingerprint, guard_trial, later_phases, restore, watch
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
 from local.rehearsal.picture import draw
@@ -90,7 +90,7 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         wishes.kubeconfig.absolute() if wishes.kubeconfig else None,
         wishes.port,
         list(wishes.faults),
-        guard_trial.SETTINGS if wishes.guard else {},
+        _guard_settings(wishes),
     )
     if problem := unreadable_store(data):
         report = refused_report(problem)
@@ -133,7 +133,29 @@ def serve(wishes: Wishes, console: Console) -> int:
     return DONE
 
 
+def _guard_settings(wishes: Wishes) -> dict[str, str]:
+    if wishes.guard:
+        return guard_trial.SETTINGS
+    return watch.GUARD_SETTINGS if wishes.full else {}
+
+
 def _run(world: World, wishes: Wishes, console: Console) -> dict[str, Any]:
+    """With the later phases a Prometheus watches from the beginning."""
+    if not wishes.full:
+        return _migrate(world, wishes, console, lambda _app, _run: {})
+    with watch.watching(world, world.say) as eyes:
+
+        def go_on(app: AppClient, run: str) -> dict[str, Any]:
+            return {"later_phases": later_phases.check(app, run, BUILD, world.say), "monitoring": eyes.check(BUILD)}
+
+        return _migrate(world, wishes, console, go_on)
+
+
+type Continue = Callable[[AppClient, str], dict[str, Any]]
+"""What is tried on a migrated Open WebUI; adds to the report."""
+
+
+def _migrate(world: World, wishes: Wishes, console: Console, go_on: Continue) -> dict[str, Any]:
     """Post, follow, measure."""
     app = AppClient(world.url, world.key)
     prober = Prober(world.service_url)
@@ -146,8 +168,8 @@ def _run(world: World, wishes: Wishes, console: Console) -> dict[str, Any]:
     if report["state"] == "migrated":
         world.say("the backup, restored")
         report["restored"] = restore.check(world)
-    if wishes.full and report["state"] == "migrated":
-        report["later_phases"] = later_phases.check(app, run, BUILD, world.say)
+    if report["state"] == "migrated":
+        report |= go_on(app, run)
     return report | {"measured_from_outside": _measured(seen), "downtime_seconds": _downtime(report, seen)}
 
 
