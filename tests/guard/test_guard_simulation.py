@@ -12,11 +12,12 @@ from local.guard_sim import report
 from local.guard_sim.autoscalers import HorizontalPodAutoscaler, Keda
 from local.guard_sim.compare import Result, compare, most_turns, rollback_ticks, run
 from local.guard_sim.healthy import live_through
-from local.guard_sim.plots import GAP, HEIGHT, LEFT, TOP, WIDTH, write_plots
+from local.guard_sim.plots import write_plots
 from local.guard_sim.throughput import seconds_for
 from local.guard_sim.traces import TRACES, Trace
 from local.guard_sim.world import B2S, STEP, World
 from shared.guard.policy import Policy
+from shared.svg import GAP, HEIGHT, LEFT, TOP, WIDTH
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "guard.md"
