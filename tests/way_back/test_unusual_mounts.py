@@ -67,10 +67,10 @@ def test_it_is_migrated_and_taken_back(world: World, app: AppClient, disk: Path)
     assert _files(share / BELOW / "webui") == _files(disk)
     assert sorted(path.name for path in share.iterdir()) == [BELOW]
     assert (share / BELOW / "webui" / "backup").is_dir()
-    served = operator.deployment().spec.template.spec.containers
-    assert [one.name for one in served] == ["sidecar", "open-webui"]
-    assert served[1].volume_mounts[0].sub_path == BELOW
-    assert "WEBUI_SECRET_KEY" not in {one.name for one in served[1].env}
+    served = {one.name: one for one in operator.deployment().spec.template.spec.containers}
+    assert served.keys() == {"sidecar", "open-webui"}
+    assert served["open-webui"].volume_mounts[0].sub_path == BELOW
+    assert "WEBUI_SECRET_KEY" not in {one.name for one in served["open-webui"].env}
     body = {"file": ("since.txt", b"uploaded since", "text/plain")}
     httpx.post(f"{world.service_url}/api/v1/files/", files=body, timeout=30).raise_for_status()
     back = app.follow(app.act(migrated["id"], "rollback")["id"], lambda state: None, patience_seconds=200)
