@@ -10,11 +10,28 @@ import httpx
 import pytest
 
 from local.rehearsal import fingerprint, restore
+from local.rehearsal.app_client import ENDED
 from phases.catalogue import PHASES
 from shared.errors import VerificationFailed
 from shared.model import LATER_PHASES
 
+PATIENCE_SECONDS = 400
+"""A run takes half a minute; this is for a busy machine."""
 APPLIED = [phase.name for phase in PHASES if phase.applies]
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_running(world, app):
+    """A case that failed must not fail the next ones: what still runs is stopped, what stands is taken back."""
+    yield
+    inject(world)
+    runs = app._http.get("/api/migrations").json()["migrations"]
+    for one in runs:
+        if one["state"] not in ENDED:
+            app.act(one["id"], "abort" if "-rollback-" not in one["id"] else "rollback")
+            app.follow(one["id"], lambda state: None, patience_seconds=PATIENCE_SECONDS)
+    if serving_store(world) != "chroma":
+        roll_back(app, app.read(max(one["id"] for one in runs if "-rollback-" not in one["id"])))
 
 
 def state_of(world):
@@ -36,7 +53,7 @@ def state_of(world):
 
 def run(app, **options):
     id_ = app.start({"mode": "migrate", "options": options})
-    return app.follow(id_, lambda state: None, patience_seconds=120)
+    return app.follow(id_, lambda state: None, patience_seconds=PATIENCE_SECONDS)
 
 
 def wanting(phase):
@@ -46,7 +63,7 @@ def wanting(phase):
 
 def roll_back(app, ended):
     links = app.act(ended["id"], "rollback")
-    return app.follow(links["id"], lambda state: None, patience_seconds=120)
+    return app.follow(links["id"], lambda state: None, patience_seconds=PATIENCE_SECONDS)
 
 
 def inject(world, *faults):
@@ -112,7 +129,7 @@ def test_a_fault_in(world, app, phase, kind, when):
     inject(world)
     if kind in {"permanent", "bug"}:
         assert ended["state"] == "rolled_back", ended["report"]
-        assert ended["report"]["failure"]["phase"] == phase
+        assert ended["report"]["failure"]["phase"] == phase, ended["report"]["failure"]
     else:
         assert ended["state"] == "migrated", ended["report"]["failure"]
         ended = roll_back(app, ended)
