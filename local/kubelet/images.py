@@ -2,7 +2,7 @@
 
 Nothing is pulled. An image that this table does not know, or any with the tag `missing`, fails as a pull does.
 `python` and `python3` in an image are the interpreter that runs the kubelet, so Jobs in Open WebUI's image find numpy
-and psycopg.
+and psycopg, and those in Locust's find Locust.
 """
 
 import importlib.util
@@ -63,7 +63,7 @@ def find_image(reference: str, commands: Commands) -> Image:
     for pattern, make in _TABLE:
         if tag != "missing" and re.fullmatch(pattern, repository):
             return make(commands)
-    known = "open-webui, redis, valkey, busybox, python"
+    known = "open-webui, redis, valkey, busybox, python, locust"
     raise PullError(f'failed to pull image "{reference}": not found (this kubelet stands in for: {known})')
 
 
@@ -122,6 +122,11 @@ def _python(commands: Commands) -> Image:
     return Image(arguments=("python3",), environment={"PATH": commands.write("python")})
 
 
+def _locust(commands: Commands) -> Image:
+    path = commands.write("locust", locust=commands.module("locust"))
+    return Image(entrypoint=("locust",), environment={"PATH": path}, working_directory="/home/locust")
+
+
 def _busybox(commands: Commands) -> Image:
     return Image(arguments=("sh",), environment={"PATH": commands.write("busybox")})
 
@@ -132,4 +137,5 @@ _TABLE: tuple[tuple[str, Callable[[Commands], Image]], ...] = (
     (_REGISTRY + r"(?:redis|valkey)", _redis),
     (_REGISTRY + r"busybox", _busybox),
     (_REGISTRY + r"python", _python),
+    (_REGISTRY + r"locust", _locust),
 )
