@@ -59,6 +59,20 @@ def _add_finalizer(obj: Object, name: str) -> None:
         finalizers.append(name)
 
 
+def _definition(obj: Object, _store: Store) -> None:
+    """Its kinds are served at once."""
+    spec, now = obj.get("spec") or {}, obj["metadata"]["creationTimestamp"]
+    reasons = (("NamesAccepted", "NoConflicts", "no conflicts found"), ("Established", "InitialNamesAccepted", ""))
+    obj["status"] = {
+        "acceptedNames": spec.get("names") or {},
+        "storedVersions": [each["name"] for each in spec.get("versions") or [] if each.get("storage")],
+        "conditions": [
+            {"type": kind, "status": "True", "reason": reason, "message": text, "lastTransitionTime": now}
+            for kind, reason, text in reasons
+        ],
+    }
+
+
 def _pod(obj: Object, _store: Store) -> None:
     obj["status"] = {"phase": "Pending", "qosClass": _quality_of_service(obj)}
 
@@ -126,4 +140,5 @@ _BY_KIND: Mapping[str, Callable[[Object, Store], None]] = {
     "ReplicaSet": _deployment,
     "Service": _service,
     "Job": _job,
+    "CustomResourceDefinition": _definition,
 }

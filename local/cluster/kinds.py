@@ -1,12 +1,11 @@
 """The kinds this API serves: one table, from which paths are resolved and discovery documents are written.
 
 A kind stands here because a phase, the guard or the kubelet uses it. Anything else answers 404, as on a cluster
-without it.
+without it, until a CustomResourceDefinition brings it (`local.cluster.custom_kinds`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -205,6 +204,16 @@ SNAPSHOT_CONTENTS = Resource(
     counts_generations=True,
     custom=True,
 )
+DEFINITIONS = Resource(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+    subresources=("status",),
+    short_names=("crd", "crds"),
+    counts_generations=True,
+)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", counts_generations=True)
 ACCESS_REVIEWS = Resource(
@@ -249,28 +258,40 @@ STORED = (
     SNAPSHOTS,
     SNAPSHOT_CLASSES,
     SNAPSHOT_CONTENTS,
+    DEFINITIONS,
     LEASES,
     ENDPOINT_SLICES,
 )
 SERVED = (*STORED, ACCESS_REVIEWS, SUBJECT_REVIEWS, POD_METRICS)
 
 
-@cache
-def _by_path() -> Mapping[tuple[str, str, str], Resource]:
-    return {(resource.group, resource.version, resource.plural): resource for resource in SERVED}
+_brought: dict[str, tuple[Resource, ...]] = {}
+"""Name of a CustomResourceDefinition → the kinds that it brought to this process's API."""
 
 
-@cache
-def _by_kind() -> Mapping[tuple[str, str], Resource]:
-    return {(resource.api_version, resource.kind): resource for resource in STORED}
+def bring(definition: str, resources: tuple[Resource, ...]) -> None:
+    """Serve these kinds from now on."""
+    _brought[definition] = resources
+
+
+def take_away(definition: str) -> tuple[Resource, ...]:
+    """Serve its kinds no longer; returns them."""
+    return _brought.pop(definition, ())
+
+
+def served() -> tuple[Resource, ...]:
+    """Everything that the API offers now."""
+    return (*SERVED, *(resource for resources in _brought.values() for resource in resources))
 
 
 def find_resource(group: str, version: str, plural: str) -> Resource | None:
-    return _by_path().get((group, version, plural))
+    return next((r for r in served() if (r.group, r.version, r.plural) == (group, version, plural)), None)
 
 
 def find_kind(api_version: str, kind: str) -> Resource | None:
-    return _by_kind().get((api_version, kind))
+    """Of kinds that are stored."""
+    reviews = (ACCESS_REVIEWS, SUBJECT_REVIEWS, POD_METRICS)
+    return next((r for r in served() if (r.api_version, r.kind) == (api_version, kind) and r not in reviews), None)
 
 
 def discovery_document(path: str) -> dict[str, Any] | None:
@@ -279,26 +300,30 @@ def discovery_document(path: str) -> dict[str, Any] | None:
         case ["api"]:
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
         case ["apis"]:
-            groups = [_group(name) for name in dict.fromkeys(r.group for r in SERVED if r.group)]
+            groups = [_group(name) for name in dict.fromkeys(r.group for r in served() if r.group)]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
         case ["api", "v1"]:
             return _resource_list("", "v1")
-        case ["apis", group] if any(r.group == group for r in SERVED):
+        case ["apis", group] if any(r.group == group for r in served()):
             return {"kind": "APIGroup", "apiVersion": "v1", **_group(group)}
-        case ["apis", group, version] if any((r.group, r.version) == (group, version) for r in SERVED):
+        case ["apis", group, version] if any((r.group, r.version) == (group, version) for r in served()):
             return _resource_list(group, version)
     return None
 
 
 def _group(name: str) -> dict[str, Any]:
-    versions = dict.fromkeys(resource.version for resource in SERVED if resource.group == name)
-    served = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
-    return {"name": name, "versions": served, "preferredVersion": served[0]}
+    versions = dict.fromkeys(resource.version for resource in served() if resource.group == name)
+    listed = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": listed, "preferredVersion": listed[0]}
 
 
 def _resource_list(group: str, version: str) -> dict[str, Any]:
-    served = [r for r in SERVED if (r.group, r.version) == (group, version)]
-    rows = [row for resource in served for row in _rows(resource)]
+    rows = [
+        row
+        for resource in served()
+        if (resource.group, resource.version) == (group, version)
+        for row in _rows(resource)
+    ]
     name = f"{group}/{version}" if group else version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": rows}
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from local.cluster import creation, deletion, field_ownership, field_paths, status_errors
+from local.cluster import creation, custom_kinds, deletion, field_ownership, field_paths, status_errors
 from local.cluster.defaults import fill_defaults
 from local.cluster.deletion import Deletion
 from local.cluster.field_ownership import APPLY, UPDATE, Owner
-from local.cluster.kinds import NAMESPACES, Resource
+from local.cluster.kinds import DEFINITIONS, NAMESPACES, Resource
 from local.cluster.objects import (
     Object,
     copy_of,
@@ -69,7 +69,12 @@ class Registry:
         """Store a new object; returns it complete."""
         obj = self._prepare_new(resource, namespace, given)
         obj = self._owned_after_update(resource, {}, obj, writer.owner(UPDATE, resource))
-        return obj if writer.dry_run else self.store.put(resource, obj)
+        return obj if writer.dry_run else self._put_new(resource, obj)
+
+    def _put_new(self, resource: Resource, obj: Object) -> Object:
+        if resource is DEFINITIONS:
+            custom_kinds.install(obj)
+        return self.store.put(resource, obj)
 
     def _prepare_new(self, resource: Resource, namespace: str, given: Object) -> Object:
         obj = copy_of(given) | {"apiVersion": resource.api_version, "kind": resource.kind}
@@ -170,6 +175,8 @@ class Registry:
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if dry_run:
             return new
+        if key.resource is DEFINITIONS:
+            custom_kinds.install(new)
         if is_terminating(new) and not deletion.is_held(new):
             self.store.put(key.resource, new)
             return self.store.remove(key)
@@ -204,7 +211,7 @@ class Registry:
         obj = self._prepare_new(key.resource, key.namespace, configuration)
         claimed = field_paths.field_set(configuration, schema_of(key.resource))
         obj = _with_managed_fields(obj, {owner: field_ownership.Share(claimed, self.now())})
-        return obj if dry_run else self.store.put(key.resource, obj)
+        return obj if dry_run else self._put_new(key.resource, obj)
 
     # ── delete ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -218,10 +225,18 @@ class Registry:
         deletion.check_preconditions(key, obj, options)
         if options.dry_run:
             return obj, True
+        if key.resource is DEFINITIONS:
+            self._remove_custom_objects(key.name)
         marked = deletion.mark(key.resource, obj, options, self.clock())
         if deletion.is_held(marked):
             return (self.store.put(key.resource, marked) if marked != obj else obj), False
         return self.store.remove(key), True
+
+    def _remove_custom_objects(self, definition: str) -> None:
+        """With a definition go its kinds and everything of these kinds."""
+        for resource in custom_kinds.uninstall(definition):
+            for obj in self.store.all_of(resource):
+                self.store.remove(key_of(resource, obj))
 
 
 def _with_fixed_parts(resource: Resource, old: Object, given: Object, subresource: str) -> Object:

@@ -106,7 +106,20 @@ def _definition_names() -> Mapping[tuple[str, str, str], str]:
 
 
 def schema_of(resource: Resource) -> Schema:
-    return schema_of_kind(resource.group, resource.version, resource.kind)
+    brought = _brought.get((resource.group, resource.version, resource.kind))
+    return brought or schema_of_kind(resource.group, resource.version, resource.kind)
+
+
+_brought: dict[tuple[str, str, str], Schema] = {}
+"""Of kinds that a CustomResourceDefinition brought."""
+
+
+def define(resource: Resource, raw: Mapping[str, Any]) -> None:
+    """Read a custom kind's `openAPIV3Schema`; its metadata is what every object has."""
+    meta = {"$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
+    text = {"type": "string"}
+    properties = {**raw.get("properties", {}), "apiVersion": text, "kind": text, "metadata": meta}
+    _brought[resource.group, resource.version, resource.kind] = _compile({**raw, "properties": properties})
 
 
 @cache
@@ -118,6 +131,8 @@ def schema_of_kind(group: str, version: str, kind: str) -> Schema:
 
 @cache
 def _compile_definition(name: str) -> Schema:
+    if name.endswith(".JSONSchemaProps"):  # a schema of schemas has no end; it is read by `define`
+        return ANYTHING
     schema = _compile(_definitions()[name])
     return replace(schema, is_quantity=True) if name.endswith(".Quantity") else schema
 

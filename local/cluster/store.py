@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.cluster.kinds import STORED, Resource
+from local.cluster import custom_kinds
+from local.cluster.kinds import DEFINITIONS, STORED, Resource, served
 from local.cluster.objects import Object, name_of, namespace_of
 from local.cluster.status_errors import expired
 
@@ -76,21 +77,29 @@ class Store:
         self._database.close()
 
     def _load(self) -> None:
-        resources = {resource.qualified_name: resource for resource in STORED}
-        for resource, namespace, name, body in self._database.execute("select * from objects"):
+        rows = self._database.execute("select * from objects").fetchall()
+        for resource, _, _, body in rows:
+            if resource == DEFINITIONS.qualified_name:
+                custom_kinds.install(json.loads(body))
+        resources = {resource.qualified_name: resource for resource in (*STORED, *served())}
+        for resource, namespace, name, body in rows:
             if resource in resources:
-                self._objects[resources[resource]][namespace, name] = json.loads(body)
+                self._of(resources[resource])[namespace, name] = json.loads(body)
+
+    def _of(self, resource: Resource) -> dict[tuple[str, str], Object]:
+        """The objects of a kind; those of a custom one come and go."""
+        return self._objects.setdefault(resource, {})
 
     def get(self, key: Key) -> Object | None:
-        return self._objects[key.resource].get((key.namespace, key.name))
+        return self._of(key.resource).get((key.namespace, key.name))
 
     def all_of(self, resource: Resource, namespace: str = "") -> list[Object]:
         """Return all objects of a kind, in one namespace when one is given, ordered by namespace and name."""
-        found = sorted(self._objects[resource].items())
+        found = sorted(self._of(resource).items())
         return [obj for (in_namespace, _), obj in found if namespace in ("", in_namespace)]
 
     def everything(self) -> Iterator[tuple[Resource, Object]]:
-        for resource, objects in self._objects.items():
+        for resource, objects in list(self._objects.items()):
             for obj in list(objects.values()):
                 yield resource, obj
 
@@ -100,7 +109,7 @@ class Store:
         previous = self.get(key)
         obj["metadata"]["resourceVersion"] = str(self.revision + 1)
         self._write("insert or replace into objects values (?, ?, ?, ?)", key, json.dumps(obj))
-        self._objects[resource][key.namespace, key.name] = obj
+        self._of(resource)[key.namespace, key.name] = obj
         self._announce(Event(self.revision, MODIFIED if previous else ADDED, key, obj, previous))
         return obj
 
