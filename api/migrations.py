@@ -72,7 +72,9 @@ async def _start_rollback(req: func.HttpRequest, client: df.DurableFunctionsClie
     started = await rollbacks.start(client, run.id, "rollback by an operator")
     if isinstance(started, rollbacks.Started):
         return answer(202, links(req, started.id), {"Location": links(req, started.id)["status"], "Retry-After": "1"})
-    return _busy(req, started.under_way) if started.under_way else answer(409, {"error": started.message})
+    if started.under_way:
+        return _busy(req, started.under_way)
+    return answer(409, {"error": started.message} | ({"hint": started.hint} if started.hint else {}))
 
 
 def links(req: func.HttpRequest, run: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ def phases() -> str:
     rows = []
     for phase in PHASES:
         story = (phase.module.__doc__ or "").strip().splitlines()[0]
-        back = "yes" if phase.undoes else "nothing to undo" if phase.reversible else "no: halts"
+        back = "no: halts" if not phase.reversible else "yes" if phase.undoes else "nothing to undo"
         rows.append((phase.number, f"`{phase.name}`", story.partition(": ")[2], back))
     return _table(("#", "phase", "does", "undo"), rows)
 

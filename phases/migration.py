@@ -76,7 +76,7 @@ def run_rollback(ctx: task.OrchestrationContext, order: JsonObject, phases: Sequ
     for name in run.started:
         run.timeline.set(name, PhaseState.DONE)
     asked = Outcome("roll_back", "failed", str(order.get("reason") or "rollback was asked for"))
-    return (yield from run.undo_all(asked))
+    return (yield from run.undo_all(asked, asked_for=True))
 
 
 class Run:
@@ -143,10 +143,16 @@ class Run:
                 return failure
         return None
 
-    def undo_all(self, failure: Outcome) -> Steps[JsonObject]:
-        """Undo what was started, latest first; a failed undo halts with the healthy side serving."""
+    def undo_all(self, failure: Outcome, *, asked_for: bool = False) -> Steps[JsonObject]:
+        """Undo what was started, latest first; a failed undo halts with the healthy side serving.
+
+        By itself a run never goes back behind an irreversible phase. When it was asked for, that phase's own undo says
+        whether there is still a way back: it may have been stopped before it did anything.
+        """
         undoes = frozenset(phase.name for phase in self.phases if phase.undoes)
-        irreversible = frozenset(phase.name for phase in self.phases if not phase.reversible)
+        irreversible = frozenset(
+            phase.name for phase in self.phases if not phase.reversible and not (asked_for and phase.undoes)
+        )
         steps = undo_steps(self.started, self.plans, undoes, irreversible)
         if steps is None or failure.needs_operator:
             return self.finish(RunState.HALTED, failure)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from phases.findings import SNAPSHOT_GROUP
 from shared import deployments, manifests
-from shared.errors import ConfigurationError, UnsupportedDeployment
+from shared.errors import ConfigurationError, NeedsOperator, UnsupportedDeployment
 from shared.model import NOT_ASKED_FOR, Brief, Change, Progress
 from shared.ports import Cluster, Manifest, Ports
 from shared.survey import Problem, Severity
@@ -106,6 +106,26 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         )
     left = plan.claim if claim is not None else plan.volume
     return Progress(finished=False, step=f"waiting for {left} to go", check_again_in_seconds=1.0)
+
+
+def undo(plan: Plan, ports: Ports) -> Progress:
+    """Say whether there is still a way back: only while the claim is there, bound to the disk and not on its way out.
+
+    Asked by a rollback alone: a run whose deletion was refused halts, and its migration stands.
+    """
+    if plan.left_out:
+        return NOT_ASKED_FOR
+    claim = ports.cluster.read("PersistentVolumeClaim", plan.claim)
+    going = claim is None or bool(claim["metadata"].get("deletionTimestamp"))
+    if claim is None or going or claim["spec"].get("volumeName") != plan.volume:
+        raise NeedsOperator(
+            f"the old disk {plan.volume} was given up, so there is no way back to it",
+            hint="docs/operate.md, how to restore: from a VolumeSnapshot or from the archive on the share.",
+        )
+    if plan.deletes_disk:  # an attempt may have set it to Delete
+        retained = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}}
+        ports.cluster.patch("PersistentVolume", plan.volume, retained)
+    return Progress(finished=True, step="the old disk is still there")
 
 
 def _require_unused(plan: Plan, claim: Manifest, cluster: Cluster) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from phases import retire_source
-from shared.errors import ConfigurationError, UnsupportedDeployment
+from shared.errors import ConfigurationError, NeedsOperator, UnsupportedDeployment
 from shared.model import Brief, MigrationRequest, Mode, Options
 from shared.ports import Manifest
 from shared.survey import Survey
@@ -108,3 +108,26 @@ def test_snapshots_of_the_disk_are_kept_and_named() -> None:
     assert [one.name for one in plan.changes if one.action == "keep"] == ["a"]
     assert retire(cluster)["snapshots_kept"] == ["a"]
     assert {name for kind, name in cluster.objects if kind == "VolumeSnapshot"} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("policy", ["Delete", "Retain"])
+def test_a_way_back_is_there_while_the_disk_is(policy: str) -> None:
+    cluster = cluster_with(policy, BY_US)
+    ports = ports_of(cluster, FakeClock())
+    assert retire_source.undo(retire_source.plan(brief(), ports), ports).finished
+    assert cluster.objects["PersistentVolume", "pv-disk"]["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("state", ["gone", "going", "bound anew"])
+def test_there_is_none_once_the_disk_is_given_up(state: str) -> None:
+    cluster = cluster_with("Delete")
+    ports = ports_of(cluster, FakeClock())
+    plan = retire_source.plan(brief(), ports)
+    if state == "gone":
+        cluster.delete("PersistentVolumeClaim", TARGET.disk_claim)
+    elif state == "going":
+        cluster.objects["PersistentVolumeClaim", TARGET.disk_claim]["metadata"]["deletionTimestamp"] = "now"
+    else:
+        cluster.put("PersistentVolumeClaim", TARGET.disk_claim, spec={"volumeName": "pv-other"})
+    with pytest.raises(NeedsOperator, match="pv-disk was given up"):
+        retire_source.undo(plan, ports)

@@ -48,6 +48,8 @@ class Chain:
     retired: dict[str, Any] = field(default_factory=dict)
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: Seen | None = None
+    refusals: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    """What was asked for and refused → status and body."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,11 @@ def chain(world: World, app: AppClient, tmp_path_factory: pytest.TempPathFactory
     made.new_side, made.share = rows_of_table(world), files_of(folder_of(world, "open-webui-files-pvc"))
     prober = Prober(world.service_url)
     prober.start()
-    made.rollback = run(app, app.act(made.migration["id"], "rollback")["id"])
+    rollback = app.act(made.migration["id"], "rollback")["id"]
+    made.refusals["while it runs"] = ask(app, f"{made.migration['id']}/rollback")
+    made.refusals["a second run"] = ask(app, "", {"mode": "migrate"})
+    made.rollback = run(app, rollback)
+    made.refusals["migration"] = ask(app, f"{made.migration['id']}/rollback")
     made.seen = prober.stop()
     made.after = objects(world)
     disk = folder_of(world, "open-webui-disk-pvc")
@@ -71,6 +77,8 @@ def chain(world: World, app: AppClient, tmp_path_factory: pytest.TempPathFactory
     made.again = run(app, app.start({"mode": "migrate"}))
     made.retired = retire(app, made.before["PersistentVolumeClaim/open-webui-disk-pvc"]["spec"]["volumeName"])
     made.last = objects(world)
+    for name, one in (("again", made.again), ("retired", made.retired)):
+        made.refusals[name] = ask(app, f"{one['id']}/rollback")
     yield made
 
 
@@ -150,6 +158,24 @@ def test_the_old_disk_goes_after_an_approval_that_names_it(chain: Chain) -> None
     assert chain.last["PersistentVolumeClaim/open-webui-files-pvc"]["status"]["phase"] == "Bound"
 
 
+def test_after_that_a_rollback_is_refused_with_what_is_left(chain: Chain) -> None:
+    volume = chain.before["PersistentVolumeClaim/open-webui-disk-pvc"]["spec"]["volumeName"]
+    for name in ("again", "retired"):
+        status, body = chain.refusals[name]
+        assert status == 409
+        assert (
+            f"claim open-webui-disk-pvc and its disk {volume} were deleted by run {chain.retired['id']}"
+            in body["error"]
+        )
+        assert "VolumeSnapshot open-webui-0002-disk-before" in body["hint"]
+
+
+def test_a_rollback_is_not_started_twice(chain: Chain) -> None:
+    assert chain.refusals["while it runs"][0] == chain.refusals["a second run"][0] == 409
+    status, body = chain.refusals["migration"]
+    assert (status, "was taken back already" in body["error"]) == (409, True)
+
+
 def retire(app: AppClient, volume: str) -> dict[str, Any]:
     """Ask for phase 10 alone; an approval without the disk's name changes nothing."""
     one = app.start({"mode": "phases", "phases": ["retire_source"]})
@@ -210,6 +236,11 @@ def work_as_users_do(world: World) -> None:
     share = folder_of(world, "open-webui-files-pvc")
     path = next(path for path in sorted((share / "uploads").iterdir()) if "since" not in path.name)
     path.write_text("changed since the switch")
+
+
+def ask(app: AppClient, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    answer = app._http.post(f"/api/migrations/{path}".rstrip("/"), json=body or {})
+    return answer.status_code, answer.json()
 
 
 def answers(world: World) -> dict[str, str]:
