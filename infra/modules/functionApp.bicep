@@ -121,6 +121,9 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     AzureWebJobsStorage__tableServiceUri: account.properties.primaryEndpoints.table
     APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+    // Telemetry goes to the component above and nowhere else: no usage statistics, no remote configuration of the exporter.
+    APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
+    APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
     // The worker gives every invocation the host's trace context, and the app sends its own telemetry.
     PYTHON_ENABLE_OPENTELEMETRY: 'true'
     AzureFunctionsJobHost__extensions__durableTask__hubName: hub

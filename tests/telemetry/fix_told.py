@@ -36,6 +36,7 @@ def told() -> Iterator[Told]:
     settings = {
         "APPLICATIONINSIGHTS_CONNECTION_STRING": ingestion.connection_string,
         "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+        "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
         "PYTHON_ENABLE_OPENTELEMETRY": "true",
         "OTEL_BLRP_SCHEDULE_DELAY": "500",
         "OTEL_BSP_SCHEDULE_DELAY": "500",
