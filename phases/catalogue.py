@@ -13,6 +13,7 @@ from phases import (
     enable_autoscaling,
     enable_pgvector,
     install_monitoring,
+    load_test,
     preflight,
     protect_source,
     provision_storage,
@@ -65,6 +66,7 @@ PHASES = (
     Phase("5", "validate", validate),
     Phase("6", "enable_autoscaling", enable_autoscaling),
     Phase("7", "install_monitoring", install_monitoring),
+    Phase("8", "load_test", load_test),
     Phase("9", "write_handbook", write_handbook),
     Phase("10", "retire_source", retire_source, reversible=False),
 )

@@ -1,8 +1,10 @@
 """A document of headings, paragraphs, tables, commands and lists, as Markdown or as one self-contained page. Pure.
 
-The two say the same, because both come from the same blocks. Every text is escaped where it is written.
+The two say the same, because both come from the same blocks. Every text is escaped where it is written; a
+picture is a drawing of ours and goes in as it is.
 """
 
+import base64
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ h1 { line-height: 1.2 } h2 { margin-top: 2.4rem; border-bottom: 1px solid var(--
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; display: block; overflow-x: auto }
 th, td { text-align: left; vertical-align: top; padding: .35rem .7rem; border-bottom: 1px solid var(--line) }
 th { background: var(--soft) }
+figure { margin: 1rem 0; overflow-x: auto } svg { max-width: 100%; height: auto }
 pre { background: var(--soft); padding: .7rem 1rem; overflow-x: auto; border-radius: 6px }
 @media print { body { max-width: none; margin: 0 } h2 { break-after: avoid } }
 """.strip()
@@ -42,7 +45,15 @@ class Bullets:
     items: tuple[str, ...]
 
 
-type Block = Paragraph | Table | Commands | Bullets
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing of ours; `words` say what it shows."""
+
+    svg: str
+    words: str
+
+
+type Block = Paragraph | Table | Commands | Bullets | Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,8 @@ def _markdown(block: Block) -> str:
             return text
         case Bullets(items):
             return "\n".join(f"- {item}" for item in items)
+        case Picture(svg, words):
+            return f"![{words}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
         case Commands(lines):
             return "\n".join(["```sh", *lines, "```"])
         case Table(head, rows):
@@ -102,6 +115,8 @@ def _html(block: Block) -> str:
             return f"<p>{html.escape(text)}</p>"
         case Bullets(items):
             return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>"
+        case Picture(svg, words):
+            return f'<figure aria-label="{html.escape(words)}">{svg}</figure>'
         case Commands(lines):
             return "<pre>" + html.escape("\n".join(lines)) + "</pre>"
         case Table(head, rows):

@@ -31,6 +31,7 @@ class Mode(enum.StrEnum):
 LATER_PHASES = {
     "enable_autoscaling": "autoscaling",
     "install_monitoring": "monitoring",
+    "load_test": "load_test",
     "write_handbook": "handbook",
     "retire_source": "retire_source",
 }
@@ -131,6 +132,18 @@ class Options:
     """Phase 6: add a HorizontalPodAutoscaler, from `replicas` up to what the connections allow, at most 20."""
     monitoring: bool = False
     """Phase 7: add alert rules and a Grafana dashboard for what is installed."""
+    load_test: bool = False
+    """Phase 8: put a load of test users on the service, judge it, and recommend replicas and pools."""
+    load_test_users: int = 200
+    """How many work at the same time."""
+    load_test_seconds: int = 120
+    """How long one trial lasts after the last user came; they come within half of that, a minute at most."""
+    load_test_trials: int = 4
+    """Replica counts and pool sizes to try at most; 1 only measures the service as it stands."""
+    load_test_secret: str = "open-webui-administrator"  # noqa: S105 - the name of a secret, not a secret
+    """In the key vault: `email:password` or an API key of an administrator of Open WebUI, who makes the test users."""
+    load_test_image: str = "locustio/locust:2.47.0"
+    """Of the load test's Job: any image with Locust and python3."""
     handbook: bool = False
     """Phase 9: read this installation's limits and sizes for `GET /api/migrations/{id}/handbook`."""
 

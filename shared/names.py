@@ -39,6 +39,11 @@ class Names:
     def disruption_budget(self) -> str:
         return self.deployment
 
+    @property
+    def load_test(self) -> str:
+        """ConfigMap and Secret of the load test."""
+        return f"{self.run}-load-test"
+
     def job(self, step: str) -> str:
         """A Job of this run; its pods add a suffix of their own."""
         return f"{self.run}-{step}"[: LONGEST - 6].rstrip("-")

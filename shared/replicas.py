@@ -41,4 +41,12 @@ def spread(
     """How many of `times` requests each pod answered, by the marker in its access log."""
     names = [str(pod["metadata"]["name"]) for pod in pods]
     get_codes(cluster, names[0], container, url, times)
-    return {name: cluster.logs(name, container, since_seconds=120).count(marker) for name in names}
+    return count_served(cluster, pods, container, marker=marker, since_seconds=120)
+
+
+def count_served(
+    cluster: Cluster, pods: Sequence[Manifest], container: str, *, marker: str, since_seconds: int
+) -> dict[str, int]:
+    """How many requests with this marker each pod has logged."""
+    names = [str(pod["metadata"]["name"]) for pod in pods]
+    return {name: cluster.logs(name, container, since_seconds=since_seconds).count(marker) for name in names}

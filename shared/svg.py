@@ -84,5 +84,21 @@ def panel(
         yield scale.line(points, f'stroke="{colours[name]}" stroke-width="1.6"')
 
 
+def bars(label: str, top: float, values: Mapping[str, int]) -> Iterable[str]:
+    """A frame with one bar for each value, and their mean dashed."""
+    yield f'<rect x="{LEFT}" y="{top}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#999"/>'
+    yield text(LEFT + 6, top + 14, label)
+    highest, width = max([*values.values(), 1]) * 1.3, WIDTH / max(len(values), 1)
+    for index, (name, value) in enumerate(sorted(values.items())):
+        x, height = LEFT + index * width + width / 4, HEIGHT * value / highest
+        place = f'x="{x:.1f}" y="{top + HEIGHT - height:.1f}" width="{width / 2:.1f}" height="{height:.1f}"'
+        yield f'<rect {place} fill="#1f77b4"/>'
+        yield text(x + width / 4, top + HEIGHT + 15, f"{name}: {value:,}", anchor="middle")
+    if values:
+        y = top + HEIGHT * (1 - sum(values.values()) / len(values) / highest)
+        dashed = 'stroke="#000" stroke-dasharray="5 4"'
+        yield f'<line x1="{LEFT}" y1="{y:.1f}" x2="{LEFT + WIDTH}" y2="{y:.1f}" {dashed}/>'
+
+
 def text(x: float, y: float, words: str, *, anchor: str = "start", weight: str = "normal") -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" font-weight="{weight}">{escape(words)}</text>'

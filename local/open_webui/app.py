@@ -27,6 +27,7 @@ log = logging.getLogger("open_webui")
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HEALTH_PATHS = ("/health", "/ready", "/health/db")
+_SLOWED_PATHS = ("/api/v1/chats/", "/api/v1/retrieval/")
 _DEFAULT_TOP_K = 3
 _LARGEST_UPLOAD = 1 << 30
 
@@ -79,7 +80,7 @@ class App:
             if request.path not in _HEALTH_PATHS and not self.signer.accepts(request.headers.get("Authorization", "")):
                 response: web.StreamResponse = _answer(401, "Invalid token")
             else:
-                if request.path.startswith("/api/v1/"):
+                if request.path.startswith(_SLOWED_PATHS):
                     await asyncio.sleep(self.settings.misbehaviour.delay_seconds)
                 response = await handler(request)
         except web.HTTPException as error:

@@ -65,7 +65,7 @@ class Misbehaviour:
 
     ready: bool  # STANDIN_READY=false: /ready answers 503 for ever
     unready_file: str  # STANDIN_UNREADY_FILE: /ready answers 503 while this file exists
-    delay_seconds: float  # STANDIN_DELAY_SECONDS: every call of the API takes so much longer
+    delay_seconds: float  # STANDIN_DELAY_SECONDS: chats and searches take so much longer
     start_seconds: float  # STANDIN_START_SECONDS: wait before serving, as the real one takes 24–48 s
     fail_start: str  # STANDIN_FAIL_START: exit 1 with this message
     leaked_connections: int  # STANDIN_LEAK_CONNECTIONS: connections opened beside the pools and kept

@@ -1,0 +1,124 @@
+"""What a load test came to: the phase's result as JSON, and as tables, pictures and a recommendation. Pure."""
+
+from dataclasses import asdict
+
+from shared.documents import Block, Commands, Paragraph, Picture, Table
+from shared.load_test.plots import plot
+from shared.load_test.record import Record, Trial
+from shared.load_test.stepping import Recommendation
+from shared.wire import JsonObject
+
+PASSED, FAILED, NOT_MEASURED = "passed", "failed", "not measured"
+
+
+def result(record: Record, recommended: Recommendation, cleaned: JsonObject, *, put_back: bool) -> JsonObject:
+    """The verdict is that of the service as it stood; the other trials are for the recommendation."""
+    first = record.trials[0] if record.trials else None
+    passed = first is not None and all(check.met for check in first.checks)
+    measured = first is not None and bool(first.measured)
+    return {
+        "verdict": (PASSED if passed else FAILED) if measured else NOT_MEASURED,
+        "because": record.broken,
+        "trials": [_trial(trial) for trial in record.trials],
+        "recommendation": {
+            **asdict(recommended.setting),
+            "changes": recommended.changes,
+            "because": recommended.because,
+            "environment": recommended.setting.pools.as_environment(),
+        },
+        "cleaned": cleaned,
+        "put_back": put_back,
+    }
+
+
+def _trial(trial: Trial) -> JsonObject:
+    measured = trial.measured
+    return {
+        **asdict(trial.setting),
+        "because": trial.because,
+        "passed": all(check.met for check in trial.checks),
+        "checks": [asdict(check) for check in trial.checks],
+        "served": trial.served,
+        **{key: measured.get(key) for key in ("users", "started", "seconds", "rows", "course", "errors")},
+    }
+
+
+def headline(found: JsonObject) -> str:
+    """One line for a status, a terminal, a lead."""
+    if found["verdict"] == NOT_MEASURED:
+        return f"load test not measured: {found['because'] or 'no trial was finished'}"
+    first = found["trials"][0]
+    unmet = ", ".join(f"{check['wanted']}: {check['found']}" for check in first["checks"] if not check["met"])
+    total = first["rows"][-1]
+    figures = f"{first['users']} users, {total['a_second']} requests a second, p95 {total['p95_ms']:,.0f} ms"
+    return f"load test {found['verdict']}: {figures}" + (f"; not held: {unmet}" if unmet else "")
+
+
+def blocks(found: JsonObject, target: JsonObject) -> tuple[Block, ...]:
+    """All of it, for a document."""
+    if found["verdict"] == NOT_MEASURED:
+        return (Paragraph(f"It was asked for and could not be made: {found['because']}"), *_left_behind(found))
+    first = found["trials"][0]
+    shown: list[Block] = [
+        Paragraph(
+            f"As it stood ({_setting(first)}), {headline(found)}. From {first['started']}, {first['seconds']} s."
+        ),
+        Table(("threshold", "measured", ""), tuple(_checks(first))),
+        _paths(first),
+        Picture(plot(first, "The load test, as it stood"), "Users, requests, latency and failures over time"),
+    ]
+    if first["errors"]:
+        rows = tuple((e["path"], e["error"], str(e["times"])) for e in first["errors"])
+        shown.append(Table(("path", "commonest errors", "times"), rows))
+    shown += [_trials(found), *_recommendation(found, target), *_left_behind(found)]
+    return tuple(shown)
+
+
+def _checks(trial: JsonObject) -> list[tuple[str, str, str]]:
+    return [(check["wanted"], check["found"], "held" if check["met"] else "NOT HELD") for check in trial["checks"]]
+
+
+def _paths(trial: JsonObject) -> Table:
+    head = ("path", "requests", "failed", "average ms", "p50", "p95", "p99", "longest", "a second")
+    columns = ("requests", "failures", "average_ms", "p50_ms", "p95_ms", "p99_ms", "longest_ms")
+    rows = tuple(
+        (row["path"], *(f"{row[column]:,.0f}" for column in columns), str(row["a_second"])) for row in trial["rows"]
+    )
+    return Table(head, rows)
+
+
+def _trials(found: JsonObject) -> Table:
+    rows = []
+    for number, trial in enumerate(found["trials"], 1):
+        total = (trial["rows"] or [{}])[-1]
+        figures = (f"{total['p95_ms']:,.0f} ms", str(total["a_second"])) if total else ("–", "–")
+        unmet = ", ".join(check["name"] for check in trial["checks"] if not check["met"])
+        rows.append(
+            (str(number), _setting(trial), trial["because"], *figures, f"NOT HELD: {unmet}" if unmet else "held")
+        )
+    return Table(("trial", "setting", "why", "p95", "requests a second", "thresholds"), tuple(rows))
+
+
+def _recommendation(found: JsonObject, target: JsonObject) -> list[Block]:
+    best = found["recommendation"]
+    said = "keep what stands" if not best["changes"] else f"{_setting(best)}. The test has not set it"
+    shown: list[Block] = [Paragraph(f"Recommended: {said}. {best['because']}.")]
+    if best["changes"]:
+        where = f"deployment/{target['deployment']} -n {target['namespace']}"
+        values = " ".join(f"{name}={value}" for name, value in best["environment"].items())
+        scale = f"kubectl scale {where} --replicas={best['replicas']}   # with an autoscaler: its minReplicas"
+        shown.append(Commands((f"kubectl set env {where} {values}", scale)))
+    return shown
+
+
+def _left_behind(found: JsonObject) -> list[Block]:
+    cleaned = found["cleaned"]
+    if "left_behind" in cleaned:
+        return [Paragraph(f"Test users or files were left behind: {cleaned['left_behind']}. {cleaned.get('hint', '')}")]
+    gone = f"{cleaned.get('users', 0):,} test users and {cleaned.get('files', 0):,} files were removed"
+    back = "what stood before was put back" if found["put_back"] else "WHAT STOOD BEFORE IS NOT READY AGAIN"
+    return [Paragraph(f"Afterwards {gone}, and {back}.")]
+
+
+def _setting(trial: JsonObject) -> str:
+    return f"{trial['replicas']} replicas, {trial['connections']} connections each"
