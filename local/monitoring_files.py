@@ -21,6 +21,7 @@ SCRAPE_SECONDS = 60
 SEVERITIES = {"critical": 1, "warning": 3}
 """Prometheus' words → Azure Monitor's Sev1 and Sev3."""
 AZURE_TARGETS = {"kube-state-metrics": "kubestate", "cadvisor": "cadvisor", "kubelet": "kubelet"}
+RBAC = "rbac.authorization.k8s.io"
 DEFAULT_TARGET = Target("", "", "aks", "", "")
 
 
@@ -116,20 +117,27 @@ def _operator_scrape(target: Target) -> dict[str, Any]:
 
 
 def _operator_role(target: Target) -> list[dict[str, Any]]:
-    """What phase 7 needs to keep a PrometheusRule by itself."""
-    metadata = {"name": "scaleout-monitoring", "namespace": target.namespace}
-    group = "rbac.authorization.k8s.io"
-    verbs = ["get", "create", "patch", "delete"]
-    rules = [{"apiGroups": ["monitoring.coreos.com"], "resources": ["prometheusrules"], "verbs": verbs}]
-    role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules}
-    binding = {
-        "apiVersion": f"{group}/v1",
-        "kind": "RoleBinding",
-        "metadata": metadata,
-        "subjects": [{"apiGroup": group, "kind": "User", "name": "IDENTITY_OBJECT_ID"}],
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": "scaleout-monitoring"},
-    }
-    return [role, binding]
+    """What phase 7 needs to keep a PrometheusRule by itself, and to see which labels a Prometheus selects rules by."""
+    api_group = "monitoring.coreos.com"
+    rules = {"apiGroups": [api_group], "resources": ["prometheusrules"], "verbs": ["get", "create", "patch", "delete"]}
+    all_prometheuses = {"apiGroups": [api_group], "resources": ["prometheuses"], "verbs": ["list"]}
+    here = {"name": "scaleout-monitoring", "namespace": target.namespace}
+    everywhere = {"name": "scaleout-monitoring"}
+    return [
+        _rbac("Role", here) | {"rules": [rules]},
+        _rbac("RoleBinding", here) | _bound("Role"),
+        _rbac("ClusterRole", everywhere) | {"rules": [all_prometheuses]},
+        _rbac("ClusterRoleBinding", everywhere) | _bound("ClusterRole"),
+    ]
+
+
+def _rbac(kind: str, metadata: dict[str, str]) -> dict[str, Any]:
+    return {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata}
+
+
+def _bound(role: str) -> dict[str, Any]:
+    subject = {"apiGroup": RBAC, "kind": "User", "name": "IDENTITY_OBJECT_ID"}
+    return {"subjects": [subject], "roleRef": {"apiGroup": RBAC, "kind": role, "name": "scaleout-monitoring"}}
 
 
 def _azure_scrape() -> dict[str, Any]:

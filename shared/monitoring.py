@@ -4,6 +4,7 @@ Open WebUI itself has no `/metrics` (facts §2), so everything here comes from k
 kubelet, which every Prometheus on Kubernetes scrapes, and from the health guard's own endpoint, `GET /api/metrics`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,12 +199,12 @@ def rule_groups(target: Target) -> dict[str, Any]:
     return {"groups": [{"name": f"scaleout-{target.deployment}", "rules": [a.as_rule() for a in alerts(target)]}]}
 
 
-def prometheus_rule(name: str, run: str, target: Target) -> Manifest:
-    """For prometheus-operator."""
+def prometheus_rule(name: str, run: str, target: Target, labels: Mapping[str, str]) -> Manifest:
+    """For prometheus-operator. `labels`: what its Prometheus selects rules by."""
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": name, "labels": manifests.labels(run)},
+        "metadata": {"name": name, "labels": {**labels, **manifests.labels(run)}},
         "spec": rule_groups(target),
     }
 

@@ -34,8 +34,10 @@ class Cluster(Protocol):
     def read(self, kind: str, name: str) -> Manifest | None:
         """The object, or None when there is none."""
 
-    def list(self, kind: str, labels: Mapping[str, str] | None = None) -> Sequence[Manifest]:
-        """The namespace's objects of this kind that carry all of these labels."""
+    def list(
+        self, kind: str, labels: Mapping[str, str] | None = None, *, everywhere: bool = False
+    ) -> Sequence[Manifest]:
+        """The namespace's objects of this kind that carry all of these labels; those of all namespaces if wanted."""
 
     def apply(self, manifest: Manifest, *, force: bool = False) -> Manifest:
         """Server-side apply under our field manager; ConfigurationError lists the conflicts unless forced."""
@@ -127,6 +129,9 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Now, in UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let this much time pass; for waits much shorter than an activity may take."""
 
 
 @dataclass(frozen=True, slots=True)

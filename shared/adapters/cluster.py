@@ -33,6 +33,7 @@ API_VERSIONS = {
     "Pod": "v1",
     "PodDisruptionBudget": "policy/v1",
     "PodMetrics": "metrics.k8s.io/v1beta1",
+    "Prometheus": "monitoring.coreos.com/v1",
     "PrometheusRule": "monitoring.coreos.com/v1",
     "ReplicaSet": "apps/v1",
     "Secret": "v1",
@@ -81,12 +82,13 @@ class KubernetesCluster:
                 raise
         return _plain(found)
 
-    def list(self, kind: str, labels: Mapping[str, str] | None = None) -> Sequence[Manifest]:
+    def list(
+        self, kind: str, labels: Mapping[str, str] | None = None, *, everywhere: bool = False
+    ) -> Sequence[Manifest]:
         selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items()) or None
+        namespace = None if everywhere else self._scope(kind)
         with _translated(f"list {kind}"):
-            found = self._resource(kind).get(
-                namespace=self._scope(kind), label_selector=selector, _request_timeout=TIMEOUT
-            )
+            found = self._resource(kind).get(namespace=namespace, label_selector=selector, _request_timeout=TIMEOUT)
         return [item | {"kind": kind, "apiVersion": API_VERSIONS[kind]} for item in _plain(found)["items"]]
 
     def apply(self, manifest: Manifest, *, force: bool = False) -> Manifest:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from fix_phases import ports  # noqa: F401 - a fixture
 from kubernetes import client, config
 
 from shared.adapters.cluster import KubernetesCluster
