@@ -41,7 +41,7 @@ def rehearse(
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="write a picture of the end, as SVG")] = None,
     guard: Annotated[bool, typer.Option("--guard", help="then put the health guard on trial")] = False,
-    full: Annotated[bool, typer.Option("--full", help="with autoscaling, monitoring and handbook")] = False,
+    full: Annotated[bool, typer.Option("--full", help="with autoscaling, monitoring, load test and handbook")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="stay up afterwards, with the monitor page")] = False,
 ) -> None:
     """Run a whole migration on this machine, from nothing, on the sample or on your own data."""

@@ -81,14 +81,18 @@ def to_html(document: Document) -> str:
     """One page that needs nothing from elsewhere."""
     title = html.escape(document.title)
     sections = "\n".join(
-        f"<h2>{html.escape(section.title)}</h2>\n" + "\n".join(_html(block) for block in section.blocks)
-        for section in document.sections
+        f"<h2>{html.escape(section.title)}</h2>\n" + blocks_to_html(section.blocks) for section in document.sections
     )
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = f"<h1>{title}</h1>\n<p>{html.escape(document.lead)}</p>\n{sections}"
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
     )
+
+
+def blocks_to_html(blocks: Sequence[Block]) -> str:
+    """For a page of somebody else's."""
+    return "\n".join(_html(block) for block in blocks)
 
 
 def _markdown(block: Block) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from shared.costs import gibibytes
 from shared.documents import Block, Bullets, Document, Paragraph, Section, Table
 from shared.handbook_advice import carried, rollback, scaling, troubleshooting
+from shared.load_test import report as load_test
 from shared.wire import JsonObject
 
 SKIPPED = "skipped"
@@ -37,6 +38,7 @@ def handbook(record: JsonObject, occasion: Occasion) -> Document:
         Section("What was done, and when", _done(report, occasion)),
         Section("Before and after", (_before_and_after(record, measured),)),
         Section("The nine success criteria", _criteria(report)),
+        Section("The load test", _load_test(report)),
         Section("What it costs", _costs(report)),
         Section("Limits", _limits(report, measured)),
         Section("How to scale further", scaling(report, measured)),
@@ -105,6 +107,11 @@ def _before_and_after(record: JsonObject, measured: JsonObject) -> Table:
 def _criteria(report: JsonObject) -> tuple[Block, ...]:
     rows = tuple((c["name"], "met" if c["met"] else "NOT MET", c["evidence"]) for c in report["criteria"])
     return (Table(("criterion", "", "evidence"), rows),) if rows else ()
+
+
+def _load_test(report: JsonObject) -> tuple[Block, ...]:
+    found = report["results"].get("load_test") or {SKIPPED: True}
+    return () if found.get(SKIPPED) else load_test.blocks(found, report["target"])
 
 
 def _costs(report: JsonObject) -> tuple[Block, ...]:

@@ -1,34 +1,73 @@
 """The phases after a migration, in a rehearsal: what they left is looked at; then they are run alone and taken back."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kubernetes import config
+
+from local.monitoring import operator
 from local.rehearsal.app_client import AppClient
+from local.rehearsal.current_state import Names
+from shared.adapters.cluster import KubernetesCluster
 from shared.errors import VerificationFailed
 from shared.model import LATER_PHASES
 from shared.monitoring import METRICS
 
-PHASES = ("enable_autoscaling", "install_monitoring", "write_handbook")
-OPTIONS = {LATER_PHASES[phase]: True for phase in PHASES}
+PHASES = ("enable_autoscaling", "install_monitoring", "load_test", "write_handbook")
+OPTIONS = {LATER_PHASES[phase]: True for phase in PHASES} | {"load_test_seconds": 20, "load_test_trials": 2}
+"""200 users: 30 seconds a trial, of which 10 are their coming."""
+ALONE = {"load_test_users": 20, "load_test_seconds": 5, "load_test_trials": 1}
+RULE = "open-webui-alert-rules"
 HANDBOOKS = {"html": "handbook.html", "markdown": "handbook.md"}
 
 
-def check(app: AppClient, run: str, build: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Write the handbook into `build`, then run the phases alone, as an operator would days later, and undo that."""
+def check(app: AppClient, run: str, build: Path, say: Callable[[str], None], kubeconfig: Path) -> dict[str, Any]:
+    """Write the handbook into `build`, then run the phases alone, as an operator would days later, and undo that.
+
+    Meanwhile somebody has installed prometheus-operator, so the same phase makes a PrometheusRule too.
+    """
     build.mkdir(parents=True, exist_ok=True)
     for format_, name in HANDBOOKS.items():
         (build / name).write_text(app.handbook(run, format_))
     exposition = app.metrics()
     exposed = {name for name, source in METRICS.items() if source == "guard" and f"# TYPE {name} " in exposition}
-    say("the later phases once more, alone")
-    later = app.start({"mode": "phases", "phases": list(PHASES)})
+    cluster = _admin(kubeconfig)
+    say("prometheus-operator; the later phases once more, alone")
+    operator.install(config.new_client_from_config(str(kubeconfig)))  # type: ignore[no-untyped-call]
+    later = app.start({"mode": "phases", "phases": list(PHASES), "options": ALONE})
     _expect(app, later, "applied")
     if _headings(app.handbook(later, "markdown")) != _headings(app.handbook(run, "markdown")):
         raise VerificationFailed(f"the handbook of run {later} is not that of the migration")
+    rule = _expect_rule(cluster)
     say("and taken back")
     _expect(app, app.act(later, "rollback")["id"], "rolled_back")
-    return {"handbook": sorted(HANDBOOKS.values()), "run_alone": later, "metrics": sorted(exposed)}
+    if cluster.read("PrometheusRule", RULE) is not None:
+        raise VerificationFailed(f"PrometheusRule {RULE} is left after the phase was taken back")
+    if cluster.read("ConfigMap", RULE) is None:
+        raise VerificationFailed(f"ConfigMap {RULE} of the migration went with the later run")
+    return {"handbook": sorted(HANDBOOKS.values()), "run_alone": later, "metrics": sorted(exposed), "rule": rule}
+
+
+def _admin(kubeconfig: Path) -> KubernetesCluster:
+    def connect() -> Any:
+        return config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+
+    return KubernetesCluster(Names().namespace, connect)
+
+
+def _expect_rule(cluster: KubernetesCluster) -> dict[str, Any]:
+    """The PrometheusRule as it must be; returns what the report says of it."""
+    found = cluster.read("PrometheusRule", RULE)
+    if found is None:
+        raise VerificationFailed(f"there is no PrometheusRule {RULE}")
+    kept = cluster.read("ConfigMap", RULE)
+    if kept is None or json.loads(kept["data"]["rules.json"]) != found["spec"]:
+        raise VerificationFailed(f"PrometheusRule {RULE} and the ConfigMap have different rules")
+    if not operator.USUAL["matchLabels"].items() <= found["metadata"]["labels"].items():
+        raise VerificationFailed(f"no Prometheus takes PrometheusRule {RULE}: {found['metadata']['labels']}")
+    return {"name": RULE, "labels": found["metadata"]["labels"]}
 
 
 def _expect(app: AppClient, run: str, state: str) -> None:

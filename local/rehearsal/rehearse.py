@@ -22,6 +22,7 @@ from local.rehearsal.report_page import render
 from local.rehearsal.world import Layout, World
 from local.sample import extract
 from shared.errors import ConfigurationError
+from shared.load_test.report import headline
 
 DONE, FAILED, BAD_USAGE, NEEDS_OPERATOR = 0, 1, 2, 3
 EXIT_CODES = {"migrated": DONE, "applied": DONE, "planned": DONE, "halted": NEEDS_OPERATOR}
@@ -45,7 +46,7 @@ class Wishes:
     picture: Path | None = None
     keep: bool = False
     full: bool = False
-    """Also the later phases: autoscaling, monitoring, handbook."""
+    """Also the later phases: autoscaling, monitoring, load test, handbook."""
     guard: bool = False
     """Put the health guard on trial after the migration."""
     port: int = 0
@@ -146,7 +147,8 @@ def _run(world: World, wishes: Wishes, console: Console) -> dict[str, Any]:
     with watch.watching(world, world.say) as eyes:
 
         def go_on(app: AppClient, run: str) -> dict[str, Any]:
-            return {"later_phases": later_phases.check(app, run, BUILD, world.say), "monitoring": eyes.check(BUILD)}
+            later = later_phases.check(app, run, BUILD, world.say, eyes.site.kubeconfig)
+            return {"later_phases": later, "monitoring": eyes.check(BUILD)}
 
         return _migrate(world, wishes, console, go_on)
 
@@ -246,6 +248,8 @@ def _conclude(report: dict[str, Any], console: Console) -> None:
     console.print(_closing(report))
     if restored := report.get("restored"):
         console.print(f"the backup was restored: the same {restored['rows']:,} chunks", highlight=False)
+    if (load := report["results"].get("load_test", {})).get("verdict"):
+        console.print(headline(load), highlight=False)
     if "unchanged" in report:
         changed = ", ".join(report["changed"])
         console.print("nothing was changed" if report["unchanged"] else f"[red]changed: {changed}[/red]")
@@ -280,6 +284,8 @@ def _shown(path: Path) -> Path:
 def _exit_code(report: dict[str, Any]) -> int:
     if report.get("unchanged") is False or "failure" in report.get("guard", {}):
         return FAILED
+    if report["results"].get("load_test", {}).get("verdict") in {"failed", "not measured"}:
+        return FAILED  # a migration stands whatever its load test says; a rehearsal is there to find out
     return EXIT_CODES.get(report["state"], FAILED)
 
 

@@ -5,13 +5,20 @@ from typing import Any
 
 from jinja2 import Environment
 
+from shared.documents import blocks_to_html
+from shared.load_test.report import blocks
+
 TEMPLATE = Path(__file__).with_name("report_page.html")
 
 
 def render(report: dict[str, Any]) -> str:
     """Return the page."""
     page = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return page.render(r=report, phases=_bars(report["phases"]), bytes=int(report["files"].get("bytes") or 0))
+    tested = report["results"].get("load_test") or {}
+    load_test = blocks_to_html(blocks(tested, report["target"])) if tested.get("verdict") else ""
+    return page.render(
+        r=report, load_test=load_test, phases=_bars(report["phases"]), bytes=int(report["files"].get("bytes") or 0)
+    )
 
 
 def _bars(phases: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -23,7 +23,9 @@ from local.sample import load_sql
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 GROUP, CLUSTER, VAULT, SERVER = "rg-rehearsal", "aks-rehearsal", "kv-rehearsal", "psql-rehearsal"
 NODE = "scaleout-rehearsal"
-ROLES = sorted((ROOT / "infra" / "kubernetes" / "rbac").glob("*.yaml"))
+ADMINISTRATOR_SECRET = "open-webui-administrator"  # noqa: S105 - the name of a secret
+OPERATOR_ROLE = ROOT / "infra" / "monitoring" / "prometheus-operator" / "role.yaml"
+ROLES = [*sorted((ROOT / "infra" / "kubernetes" / "rbac").glob("*.yaml")), OPERATOR_ROLE]
 """What an operator applies on AKS for the app's identity."""
 NODE_LABEL = {"scaleout.dev/rehearsal-node": NODE}
 
@@ -147,7 +149,7 @@ class World:
         superuser = f"postgresql://{login}@127.0.0.1:{database['port']}/postgres?sslmode=require"
         content = {
             "subscription_id": SUBSCRIPTION,
-            "vaults": {VAULT: {"postgres-admin-password": passwords["scaleout_admin"]}},
+            "vaults": {VAULT: self._secrets(passwords["scaleout_admin"])},
             "clusters": {f"{GROUP}/{CLUSTER}": {"kubeconfig": str(self._of_the_app(kubeconfig))}},
             "servers": {f"{GROUP}/{SERVER}": {"fqdn": "127.0.0.1", "version": "18", "superuser_url": superuser}},
         }
@@ -157,6 +159,13 @@ class World:
         file.touch(mode=0o600)
         file.write_text(json.dumps(content, indent=1))
         return ["local.azure", "--config", str(file), "--dir", str(folder)]
+
+    def _secrets(self, password: str) -> dict[str, str]:
+        """What an operator keeps in the vault; the stand-in looks at no password that came with the data."""
+        found = {"postgres-admin-password": password}
+        with psycopg.connect(self.app_url) as connection:
+            admin = connection.execute("select email from \"user\" where role = 'admin' order by created_at").fetchone()
+        return found | ({ADMINISTRATOR_SECRET: f"{admin[0]}:rehearsal"} if admin else {})
 
     def _of_the_app(self, kubeconfig: Path) -> Path:
         """On our own cluster the app may do what the shipped roles grant, and nothing else."""
