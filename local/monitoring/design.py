@@ -96,6 +96,7 @@ CPU = f"sum by (pod) (rate(container_cpu_usage_seconds_total{{{MAIN}}}[2m]))"
 REQUESTED = 'sum by (pod) (kube_pod_container_resource_requests{{{},resource="{}"}})'
 RESTARTS = f"increase(kube_pod_container_status_restarts_total{{{S.pods}}}[1h])"
 WAITING = f"kube_pod_container_status_waiting_reason{{{S.pods}}}"
+NONE = 'label_replace(vector(0), "reason", "none", "", "")'
 
 FIGURES = (
     Figure("Replicas answering", "short", ANSWERING, "Replicas whose /ready answered 200.", (1, 2), low_is_bad=True),
@@ -184,7 +185,7 @@ PODS = (
     Course(
         "Pods that wait",
         "short",
-        (Query(f"sum by (reason) ({WAITING}) or vector(0)", "{{reason}}"),),
+        (Query(f"sum by (reason) ({WAITING}) or {NONE}", "{{reason}}"),),
         "ContainerCreating is ordinary for seconds; the other reasons are not.",
         top=3,
         whole=True,

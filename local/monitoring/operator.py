@@ -6,9 +6,14 @@ _prometheuses.
 
 from typing import Any
 
+from kubernetes import client
+
 from shared.wire import JsonObject
 
 GROUP = "monitoring.coreos.com"
+NAMESPACE = "default"
+USUAL = {"matchLabels": {"release": "kube-prometheus-stack"}}
+"""Source: prometheus-community/helm-charts, kube-prometheus-stack: ruleSelectorNilUsesHelmValues."""
 _TEXT: JsonObject = {"type": "string"}
 _TEXTS: JsonObject = {"type": "object", "additionalProperties": _TEXT}
 _RULE: JsonObject = {
@@ -50,6 +55,16 @@ _SELECTOR: JsonObject = {
     "x-kubernetes-map-type": "atomic",
     "properties": {"matchLabels": _TEXTS, "matchExpressions": {"type": "array", "items": _REQUIREMENT}},
 }
+
+
+def install(api: client.ApiClient) -> None:
+    """Bring the definitions into a cluster, and a Prometheus as the usual chart makes it."""
+    extensions: Any = client.ApiextensionsV1Api(api)
+    for definition in definitions():
+        extensions.create_custom_resource_definition(definition)
+    custom: Any = client.CustomObjectsApi(api)
+    usual = prometheus("kube-prometheus-stack-prometheus", NAMESPACE, ruleSelector=USUAL, ruleNamespaceSelector={})
+    custom.create_namespaced_custom_object(GROUP, "v1", NAMESPACE, "prometheuses", usual)
 
 
 def definitions() -> list[JsonObject]:

@@ -31,7 +31,7 @@ from shared.wire import JsonObject
 
 GUARD_SETTINGS = {"SCALEOUT_GUARD_SCHEDULE": "*/5 * * * * *"}
 """The guard looks more often than once a minute, so that there is something to see."""
-SCRAPE = "1s"
+SCRAPE = "2s"
 PATIENCE_SECONDS = 60.0
 SILENT = "no prometheus on this machine: scripts/prometheus.sh"
 
@@ -66,7 +66,7 @@ class Watch:
     """Prometheus and what it needs; `close` ends them."""
 
     def __init__(self, site: Site) -> None:
-        self._site = site
+        self.site = site
         self._children = Children(site.folder / "logs")
         self._rules = site.folder / "rules.json"
         self._began = time.time()
@@ -76,9 +76,9 @@ class Watch:
         """Begin to scrape; False where there is no Prometheus."""
         if find_program("prometheus") is None:
             return False
-        folder = self._site.folder
+        folder = self.site.folder
         folder.mkdir(parents=True, exist_ok=True)
-        kube_state = ["local.monitoring.kube_state", "--kubeconfig", str(self._site.kubeconfig)]
+        kube_state = ["local.monitoring.kube_state", "--kubeconfig", str(self.site.kubeconfig)]
         state = self._children.start("kube-state", kube_state)["url"]
         config = folder / "prometheus.yaml"
         config.touch(mode=0o600)  # the app's key stands in it
@@ -95,7 +95,7 @@ class Watch:
         prometheus = self._prometheus
         if prometheus is None:
             return {"watched": False, "why": SILENT}
-        name = self._site.deployment
+        name = self.site.deployment
         self._rules.write_text(self._config_map(f"{name}-alert-rules", "rules.json"))
         prometheus.reload()
         board = json.loads(self._config_map(f"{name}-dashboard", "dashboard.json"))
@@ -137,8 +137,8 @@ class Watch:
 
     def _configuration(self, kube_state: str) -> JsonObject:
         text = json.dumps(scrape_job() | {"scheme": "http", "scrape_interval": SCRAPE, "scrape_timeout": SCRAPE})
-        host = urlsplit(self._site.url).netloc
-        guard = json.loads(text.replace("$SCALEOUT_HOST", host).replace("$SCALEOUT_KEY", self._site.key))
+        host = urlsplit(self.site.url).netloc
+        guard = json.loads(text.replace("$SCALEOUT_HOST", host).replace("$SCALEOUT_KEY", self.site.key))
         nodes = [{"targets": self._nodes()}]
         kubelet = {"scheme": "https", "tls_config": {"insecure_skip_verify": True}, "static_configs": nodes}
         state = urlsplit(kube_state)
@@ -163,10 +163,10 @@ class Watch:
         return found
 
     def _config_map(self, name: str, key: str) -> str:
-        found = self._api(f"/api/v1/namespaces/{self._site.namespace}/configmaps/{name}")
+        found = self._api(f"/api/v1/namespaces/{self.site.namespace}/configmaps/{name}")
         return str(found["data"][key])
 
     def _api(self, path: str) -> Any:
-        credentials = read_kubeconfig(self._site.kubeconfig)
+        credentials = read_kubeconfig(self.site.kubeconfig)
         answer = httpx.get(credentials.server + path, headers=credentials.headers, verify=credentials.tls or True)
         return answer.raise_for_status().json()
