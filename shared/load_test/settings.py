@@ -11,8 +11,8 @@ from shared.errors import UnsupportedDeployment
 from shared.guard.workload import to_pods, to_pools
 from shared.load_test.record import Before
 from shared.load_test.stepping import Setting
-from shared.model import DeploymentFacts
 from shared.ports import Cluster, Manifest
+from shared.survey import DeploymentFacts
 
 POOLS = ("DATABASE_POOL_SIZE", "DATABASE_POOL_MAX_OVERFLOW", "PGVECTOR_POOL_SIZE", "PGVECTOR_POOL_MAX_OVERFLOW")
 

@@ -5,7 +5,8 @@ Where it passes with room, fewer replicas are, down to two: one is no redundancy
 the database's connections, a rolling update included; only the service as it stands is tried as it is. No setting is
 tried twice, so this ends by itself: at the latest after `most` trials, and early when two more steps changed nothing.
 
-What is recommended has been tried and has passed; where nothing has, nothing is changed.
+What is recommended has been tried and has passed: the fewest replicas that leave room, because a service at its limit
+is at its limit on a quiet day. Where nothing has passed, nothing is changed.
 """
 
 from collections.abc import Sequence
@@ -77,6 +78,11 @@ class Outcome:
     def passed(self) -> bool:
         return not self.failed
 
+    @property
+    def share(self) -> float:
+        """Of the allowed p95 that was used up."""
+        return self.p95_ms / self.p95_limit_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -109,25 +115,34 @@ def next_step(standing: Setting, tried: Sequence[Outcome], room: Room, most: int
 
 
 def recommend(standing: Setting, tried: Sequence[Outcome], ended_because: str) -> Recommendation:
-    """The fewest replicas that passed; among those the pools with a noticeably better p95, else the smaller ones."""
+    """What to set after all trials."""
     passed = [outcome for outcome in tried if outcome.passed]
     if not passed:
         told = "; ".join(_told(outcome) for outcome in tried) or "nothing was tried"
         return Recommendation(standing, False, f"no setting passed ({told}): {ended_because}")
-    fewest = min(outcome.setting.replicas for outcome in passed)
-    best = min((o for o in passed if o.setting.replicas == fewest), key=lambda o: o.setting.connections)
-    for outcome in passed:
-        if outcome.setting.replicas == fewest and outcome.p95_ms < best.p95_ms * (1 - NOTICEABLE):
-            best = outcome
+    best = _best(passed)
     told = "; ".join(_told(outcome) for outcome in tried)
     return Recommendation(best.setting, best.setting != standing, f"{told}. {ended_because}")
+
+
+def _best(passed: Sequence[Outcome]) -> Outcome:
+    """The fewest replicas with room, with larger pools only where they pay; without room the quickest."""
+    roomy = [outcome for outcome in passed if outcome.share <= WITH_ROOM]
+    if not roomy:
+        return min(passed, key=lambda outcome: outcome.p95_ms)
+    fewest = min(outcome.setting.replicas for outcome in roomy)
+    alike = sorted((o for o in roomy if o.setting.replicas == fewest), key=lambda o: o.setting.connections)
+    best = alike[0]
+    for larger in alike[1:]:
+        if larger.p95_ms < best.p95_ms * (1 - NOTICEABLE):
+            best = larger
+    return best
 
 
 def _downwards(tried: Sequence[Outcome], room: Room) -> Step:
     """Something has passed: do fewer do, or do larger pools help where it was close?"""
     best = min((outcome for outcome in tried if outcome.passed), key=lambda outcome: outcome.setting)
-    share = best.p95_ms / best.p95_limit_ms
-    replicas = best.setting.replicas
+    share, replicas = best.share, best.setting.replicas
     if share > WITH_ROOM:
         larger = Setting(replicas, room.most_connections(replicas))
         if larger.connections > best.setting.connections and not _was_tried(larger, tried):

@@ -57,7 +57,7 @@ def _latency(name: str, column: str, rows: Sequence[JsonObject], limit: float) -
     slowest = max(rows, key=lambda row: float(row[column]))
     total = next(row for row in rows if row["path"] == TOTAL)
     found = f"{total[column]:,.0f} ms, slowest: {slowest['path']} with {slowest[column]:,.0f} ms"
-    return Check(name, f"below {limit:,.0f} ms on every path", found, bool(slowest[column] < limit))
+    return Check(name, f"{name} below {limit:,.0f} ms on every path", found, bool(slowest[column] < limit))
 
 
 def _errors(rows: Sequence[JsonObject], total: JsonObject, limit: float) -> Check:
@@ -67,7 +67,7 @@ def _errors(rows: Sequence[JsonObject], total: JsonObject, limit: float) -> Chec
     found = f"{share:.2%} ({total['failures']:,} of {total['requests']:,})"
     if dead:
         found += f"; every request failed on: {', '.join(dead)}"
-    return Check("errors", f"below {limit:.0%}", found, share < limit and not dead)
+    return Check("errors", f"errors below {limit:.0%}", found, share < limit and not dead)
 
 
 def _served(served: Mapping[str, int], tolerance: float) -> Check:
