@@ -1,12 +1,13 @@
 """Phase 3d: stop, carry the last changes over, verify, switch, answer.
 
 The only phase with a downtime. Before the stop it carries over what has changed since the bulk pass, tries all that
-could fail after the stop, and records the Deployment as it is, in a Secret beside it (it may hold literal secrets, so
-it never enters durable history). Each call looks at the world and takes the next step, so a rerun at any point goes on
-where the last one ended. Until the switch a deadline runs: a step that hangs brings the old pod back. Undo carries back
-what users did since, then the old Deployment serves.
+could fail after the stop, has the Job that carries the last changes over stand by, and records the Deployment as it is,
+in a Secret beside it (it may hold literal secrets, so it never enters durable history). Each call looks at the world
+and takes the next step, so a rerun at any point goes on where the last one ended. Until the switch a deadline runs: a
+step that hangs brings the old pod back. Undo carries back what users did since, then the old Deployment serves.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 from phases.before_the_stop import SWITCH, prepare, record, recorded
 from phases.switch_plan import Plan, plan
 from phases.way_back import undo
+from phases.while_down import steps
 from shared import deployments, mover
 from shared.condensing import condensed
 from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
-from shared.errors import NeedsOperator, PermanentError, VerificationFailed
+from shared.errors import ConfigurationError, NeedsOperator, PermanentError, VerificationFailed
 from shared.model import Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
@@ -25,30 +27,36 @@ from shared.telemetry import Event, announce
 
 __all__ = ["Plan", "apply", "plan", "undo"]
 
+STANDBY_DEADLINE = timedelta(minutes=5)
 START_DEADLINE = timedelta(minutes=10)
 """Open WebUI starts in 24–48 s (facts §2); a slow image pull is allowed for."""
 
 
 def apply(plan: Plan, ports: Ports) -> Progress:
     live = _read(ports.cluster, plan.deployment)
+    if SWITCHED_AT not in deployments.annotations(live) and not _is_stopped(live):
+        return _stop(plan, live, ports)
+    return steps(lambda: _next_step(plan, ports), ports.clock)
+
+
+def _next_step(plan: Plan, ports: Ports) -> Progress:
+    live = _read(ports.cluster, plan.deployment)
     if SWITCHED_AT in deployments.annotations(live):
         return _await_first_answer(plan, live, ports)
-    if not _is_stopped(live):
-        return _stop(plan, live, ports)
-    step = _next_step(plan, ports)
+    step = _carry_over(plan, ports)
     if not step.finished:
         _require_in_time(plan, live, step.step, ports.clock.now())
         return _critical(step, live)
     return _switch(plan, live, ports)
 
 
-def _next_step(plan: Plan, ports: Ports) -> Progress:
+def _carry_over(plan: Plan, ports: Ports) -> Progress:
     if pods := ports.cluster.list("Pod", plan.facts.labels):
-        return Progress(
-            False, "waiting for the old pod to end", total=len(pods), unit="pods", check_again_in_seconds=0.2
-        )
+        return Progress(finished=False, step="waiting for the old pod to end", total=len(pods), unit="pods")
     finishing = mover.advance(ports.cluster, plan.finish, "carrying the last changes over and verifying")
-    return replace(finishing, check_again_in_seconds=0.2)
+    if mover.waits(finishing):
+        mover.release(ports.cluster, plan.finish)
+    return finishing
 
 
 def _require_in_time(plan: Plan, live: Manifest, step: str, now: datetime) -> None:
@@ -64,14 +72,32 @@ def _stop(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     indexes = mover.advance(ports.cluster, plan.index, "reading the index settings")
     if not indexes.finished:
         return indexes
+    standing_by = mover.advance(ports.cluster, plan.finish, "starting what carries the last changes over")
+    if standing_by.finished:  # nobody has stopped Open WebUI yet: whatever it compared was moving
+        ports.cluster.delete("Job", plan.finish.name)
+        return replace(standing_by, finished=False, check_again_in_seconds=0.5)
     caught_up = mover.advance(ports.cluster, plan.catch_up, "catching up")
     if not caught_up.finished:
         return caught_up
+    if not mover.waits(standing_by):
+        _require_standby(plan, ports)
+        return standing_by
     patch = prepare(plan, live, indexes.result, ports)
     ports.cluster.apply(record(plan, live, patch), force=True)
     stopped = ports.cluster.patch("Deployment", plan.deployment, _stopped(ports.clock.now()))
     announce(Event.CUT_OVER, f"{plan.deployment}: stopped", {"mark": "stop"})
-    return _critical(Progress(finished=False, step="stopping Open WebUI", check_again_in_seconds=0.2), stopped)
+    return _critical(Progress(finished=False, step="stopping Open WebUI"), stopped)
+
+
+def _require_standby(plan: Plan, ports: Ports) -> None:
+    """What cannot even be scheduled beside the serving pod must not be found out after the stop."""
+    job = ports.cluster.read("Job", plan.finish.name)
+    began = ((job or {}).get("metadata") or {}).get("creationTimestamp")
+    if began and ports.clock.now() - datetime.fromisoformat(began) > STANDBY_DEADLINE:
+        raise ConfigurationError(
+            f"Open WebUI was not stopped, because Job {plan.finish.name} did not start within {STANDBY_DEADLINE}",
+            hint=f"kubectl describe pod -l job-name={plan.finish.name}",
+        )
 
 
 def _switch(plan: Plan, live: Manifest, ports: Ports) -> Progress:
@@ -83,7 +109,7 @@ def _switch(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     patch["metadata"] = {"annotations": {SWITCHED_AT: ports.clock.now().isoformat()}}
     ports.cluster.patch("Deployment", plan.deployment, patch)
     announce(Event.CUT_OVER, f"{plan.deployment}: switched", {"mark": "switch"})
-    return _critical(Progress(finished=False, step="starting on the new stores", check_again_in_seconds=0.3), live)
+    return _critical(Progress(finished=False, step="starting on the new stores"), live)
 
 
 def _await_first_answer(plan: Plan, live: Manifest, ports: Ports) -> Progress:
@@ -96,20 +122,28 @@ def _await_first_answer(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     if not deployments.is_settled(live, 1):
         if now - datetime.fromisoformat(deployments.annotations(live)[SWITCHED_AT]) > START_DEADLINE:
             raise VerificationFailed(f"the new pod was not ready within {START_DEADLINE}")
-        waiting = Progress(finished=False, step="waiting for the first answer", check_again_in_seconds=0.2)
-        return _critical(waiting, live)
+        return _critical(Progress(finished=False, step="waiting for the first answer"), live)
     answered = {"metadata": {"annotations": {ANSWERED_AT: now.isoformat()}}}
     ports.cluster.patch("Deployment", plan.deployment, answered)
     announce(Event.CUT_OVER, f"{plan.deployment}: first answer", {"mark": "first_answer"})
     finished = mover.advance(ports.cluster, plan.finish, "").result
     caught_up = mover.advance(ports.cluster, plan.catch_up, "").result
     results = finished | {"caught_up": caught_up, "verification": condensed(finished.get("verification") or {})}
+    results |= {"downtime_parts": downtime_parts(deployments.annotations(live), now)}
     done = Progress(finished=True, step="answering from the new stores", result=results)
     return replace(_critical(done, live), answering_since=now.isoformat())
 
 
+def downtime_parts(marks: Mapping[str, str], answered: datetime) -> dict[str, float]:
+    """What the downtime is made of, in seconds. Pure. `marks`: the Deployment's annotations."""
+    stopped, switched = (datetime.fromisoformat(marks[name]) for name in (STOPPED_AT, SWITCHED_AT))
+    parts = {"stop_and_last_changes": switched - stopped, "start_of_the_new_pod": answered - switched}
+    return {name: round(part.total_seconds(), 2) for name, part in parts.items()}
+
+
 def _critical(progress: Progress, deployment: Manifest) -> Progress:
     """Nothing may pause here: Open WebUI is down since the annotation says."""
+    progress = replace(progress, check_again_in_seconds=0.0)
     return replace(progress, interruptible=False, down_since=deployments.annotations(deployment).get(STOPPED_AT, ""))
 
 

@@ -222,7 +222,8 @@ class Run:
                 return stopped
             patience = wait * 1.15 if progress.interruptible else 0.0  # while Open WebUI is down nothing waits long
             wait = min(max(progress.check_again_in_seconds, patience), LONGEST_WAIT_SECONDS)
-            yield from self._sleep(wait, wakes_on_stop=not undo)
+            if wait:
+                yield from self._sleep(wait, wakes_on_stop=not undo)
 
     def _heed_operator(self, phase: Phase, progress: Progress) -> Steps[Outcome | None]:
         if self._stop.is_complete:

@@ -32,6 +32,7 @@ class Plan:
     catch_up: mover.MoverJob
     """Just before the stop: what changed since the bulk pass, or while an approval was waited for."""
     finish: mover.MoverJob
+    """Stands by before the stop, so that only its work is in the downtime."""
     carry_back: mover.MoverJob
     step_deadline_seconds: int = 900
     """From the stop to the switch; after it the old pod comes back."""
@@ -60,7 +61,7 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         connections=budget.pools.most_per_process + budget.mover_connections,
         index=mover.job_for(brief, facts, "build-indexes", ("build-indexes",)),
         catch_up=mover.job_for(brief, facts, "catch-up", _both("catch-up", brief.run)),
-        finish=mover.job_for(brief, facts, "finish", _both("finish", brief.run)),
+        finish=mover.job_for(brief, facts, "finish", (*_both("finish", brief.run), "--wait-for", mover.GO)),
         carry_back=mover.way_back_for(brief, facts, "carry-back", _carry_back(brief.run)),
         step_deadline_seconds=options.cut_over_deadline_seconds,
         awaits="approval" if options.approval else "",
@@ -129,7 +130,7 @@ def _carry_back(run: str) -> tuple[str, ...]:
 
 def _changes(name: str, facts: DeploymentFacts, claim: str, environment: tuple[Manifest, ...]) -> list[Change]:
     volume = f"volume {facts.volume}: the disk → claim {claim}"
-    probes = "readiness /ready, liveness and startup /health; strategy Recreate during the switch"
+    probes = "startup and readiness /ready, liveness /health; strategy Recreate during the switch"
     variables = ", ".join(f"{entry['name']}={entry.get('value', '(secret)')}" for entry in environment)
     return [Change("change", "Deployment", name, detail) for detail in (volume, variables, probes)]
 

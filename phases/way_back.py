@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from phases.before_the_stop import DEPLOYMENT, DOWN_SINCE, recorded
 from phases.switch_plan import Plan
+from phases.while_down import steps
 from shared import deployments, mover
 from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
 from shared.errors import MigrationError, NeedsOperator, TransientError
@@ -28,10 +29,15 @@ be attached elsewhere: the old Deployment may come back."""
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:
-    """Take the next step back."""
+    """Take the next steps back."""
+    return steps(lambda: _next_step(plan, ports), ports.clock)
+
+
+def _next_step(plan: Plan, ports: Ports) -> Progress:
     cluster, names = ports.cluster, Names(plan.deployment, plan.run)
     record = cluster.read("Secret", names.record)
     if record is None:
+        cluster.delete("Job", plan.finish.name)  # it may stand by
         return Progress(finished=True, step="never stopped")
     before = recorded(record, DEPLOYMENT)
     live = cluster.read("Deployment", plan.deployment) or cluster.replace(deployments.parked(before))
@@ -40,7 +46,7 @@ def undo(plan: Plan, ports: Ports) -> Progress:
         return _await_old_pod(plan, live, since, ports)
     if int(live["spec"].get("replicas", 1)) > 0:
         _stop(plan, live, ports)
-        return _down(Progress(finished=False, step="stopping the new pods", check_again_in_seconds=0.3), since)
+        return _down(Progress(finished=False, step="stopping the new pods"), since)
     switched = SWITCHED_AT in deployments.annotations(live)
     pods = cluster.list("Pod", plan.facts.labels)
     if pods and (switched or ports.clock.now() - since < deployments.grace_period(before) + KILLED_SURELY):
@@ -51,7 +57,7 @@ def undo(plan: Plan, ports: Ports) -> Progress:
             return _down(carried, since)
     cluster.delete("Job", plan.finish.name)
     cluster.replace(before)
-    return _down(Progress(finished=False, step="old Deployment back", check_again_in_seconds=0.3), since)
+    return _down(Progress(finished=False, step="old Deployment back"), since)
 
 
 def _stop(plan: Plan, live: Manifest, ports: Ports) -> None:
@@ -72,7 +78,7 @@ def _await_end(plan: Plan, pods: int, since: datetime, ports: Ports) -> Progress
             f"{pods} pods of Deployment {plan.deployment} do not end, so the old one must not start",
             hint="kubectl get pods; if their node is dead, kubectl delete pod --force, then POST …/rollback again.",
         )
-    return Progress(False, "waiting for the new pods to end", total=pods, unit="pods", check_again_in_seconds=0.3)
+    return Progress(False, "waiting for the new pods to end", total=pods, unit="pods")
 
 
 def _carry_back(plan: Plan, live: Manifest, ports: Ports) -> Progress:
@@ -98,7 +104,7 @@ def _await_old_pod(plan: Plan, live: Manifest, since: datetime, ports: Ports) ->
                 f"the old Deployment is back as it was, but its pod does not become ready: {reason}",
                 hint=f"kubectl describe deployment {plan.deployment}; its disk and data are as they were.",
             )
-        return _down(Progress(finished=False, step="waiting for the old pod", check_again_in_seconds=0.3), since)
+        return _down(Progress(finished=False, step="waiting for the old pod"), since)
     now, result = ports.clock.now(), _carried(plan, ports)
     ports.cluster.delete("Job", plan.carry_back.name)
     ports.cluster.delete("Secret", Names(plan.deployment, plan.run).record)
@@ -130,4 +136,4 @@ def _note_down_since(plan: Plan, since: str, ports: Ports) -> None:
 
 
 def _down(progress: Progress, since: datetime) -> Progress:
-    return replace(progress, interruptible=False, down_since=since.isoformat())
+    return replace(progress, interruptible=False, check_again_in_seconds=0.0, down_since=since.isoformat())

@@ -127,7 +127,7 @@ def switch_patch(
     probes = {
         "readinessProbe": _probe("/ready", facts.port, period_seconds=5, failure_threshold=3),
         "livenessProbe": _probe("/health", facts.port, period_seconds=10, failure_threshold=6),
-        "startupProbe": _probe("/health", facts.port, period_seconds=2, failure_threshold=150),
+        "startupProbe": _probe("/ready", facts.port, period_seconds=1, failure_threshold=300),
     }
     main: dict[str, Any] = {"name": facts.container, "env": list(environment), **probes}
     volume = {"name": facts.volume, "persistentVolumeClaim": {"claimName": files_claim}}

@@ -11,15 +11,19 @@ from typing import Any
 
 from shared import jobs
 from shared.deployments import container, environment_entry, pod_spec
-from shared.errors import PermanentError
+from shared.errors import PermanentError, TransientError
 from shared.model import Brief, Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest
 from shared.survey import DeploymentFacts
 from shared.transfer.packing import pack
+from shared.transfer.standby import STEP
 
 SOURCE, FILES, SCRATCH, CODE = "/source", "/files", "/scratch", "/scaleout"
 """Where a Job mounts the disk, the share, its own scratch space and the mover."""
+
+GO = f"{SCRATCH}/stopped"
+"""The file that a Job stands by for."""
 
 ARCHIVE = "mover.pyz"
 DATABASE_VARIABLES = ("DATABASE_URL", "PGVECTOR_DB_URL")
@@ -111,6 +115,21 @@ def advance(cluster: Cluster, job: MoverJob, step: str) -> Progress:
         return job_manifest(job, deployment)
 
     return jobs.advance(cluster, jobs.Program(job.name, "mover", job.arguments[0]), manifest, step)
+
+
+def waits(progress: Progress) -> bool:
+    """Whether the Job stands by: scheduled, its volumes mounted, everything loaded."""
+    return progress.step == STEP
+
+
+def release(cluster: Cluster, job: MoverJob) -> None:
+    """Tell the Job that stands by to begin; to tell it twice is harmless."""
+    for pod in cluster.list("Pod", {"job-name": job.name}):
+        if (pod.get("status") or {}).get("phase") == "Running":
+            name = str(pod["metadata"]["name"])
+            done = cluster.execute(name, "mover", ["touch", GO], timeout_seconds=15)
+            if done.exit_code != 0:
+                raise TransientError(f"Job {job.name} could not be told to begin: {done.stderr.strip()}")
 
 
 def job_manifest(job: MoverJob, deployment: Manifest) -> Manifest:

@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         run,
         selection,
     )
-    add(
+    one = add(
         "finish",
         _finish,
         "after the stop: carry the last changes of files and vectors over and verify what changed",
@@ -113,6 +113,9 @@ def parser() -> argparse.ArgumentParser:
         scratch,
         run,
         selection,
+    )
+    one.add_argument(
+        "--wait-for", type=Path, metavar="FILE", help="load everything, then begin when this file is there"
     )
     one = add("build-indexes", _build_indexes, "build the indexes side by side and measure the recall")
     one.add_argument("--plan", metavar="JSON", help="an index plan; by default chosen from the table")
@@ -252,8 +255,11 @@ def _catch_up(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:
 def _finish(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:
     from .database import vectors_url
     from .finishing import finish
+    from .standby import wait_for
 
     where = (vectors_url(), options.data, options.target, _scratch(options))
+    if options.wait_for:
+        wait_for(options.wait_for, progress=lines)
     return finish(*where, run=options.run, selection=_selection(options), progress=lines)
 
 

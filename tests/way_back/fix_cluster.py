@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from shared.errors import ConfigurationError
 from shared.model import Brief, MigrationRequest, Target
 from shared.names import Names
 from shared.ports import Completed, Manifest, Ports
+from shared.transfer.standby import STEP
 from shared.survey import DatabaseAddress, Survey
 
 RUN = "open-webui-0001"
@@ -59,6 +60,8 @@ class FakeCluster:
     """Job → the last line that its mover prints."""
     forbidden: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)
+    standby: set[str] = field(default_factory=set)
+    """Jobs that wait to be told."""
     refuses: str = ""
     log: list[str] = field(default_factory=list)
 
@@ -84,11 +87,14 @@ class FakeCluster:
         self.log.append(f"apply {kind} {name}")
         self.objects[kind, name] = copy.deepcopy(manifest)
         if kind == "Job" and name in self.job_lines:
-            ended = "Complete" if "result" in self.job_lines[name] else "Failed"
-            self.objects[kind, name]["status"] = {"conditions": [{"type": ended, "status": "True", "reason": "x"}]}
+            self.objects[kind, name]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+            if mover.GO in str(manifest):
+                self.standby.add(name)
+            else:
+                self._end(name)
             labels, at = {"job-name": name}, "2026-01-01T00:00:00Z"
             pod = {"name": f"{name}-pod", "labels": labels, "creationTimestamp": at}
-            self.objects["Pod", f"{name}-pod"] = {"metadata": pod, "status": {"phase": ended}, "spec": {}}
+            self.objects["Pod", f"{name}-pod"] = {"metadata": pod, "status": {"phase": "Running"}, "spec": {}}
         return manifest
 
     def dry_run(self, manifest: Manifest) -> Manifest:
@@ -121,12 +127,24 @@ class FakeCluster:
                 del self.objects["PersistentVolume", gone["spec"]["volumeName"]]
 
     def logs(self, pod: str, container: str, *, tail_lines: int | None = None, since_seconds: int | None = None) -> str:
-        return json.dumps(self.job_lines[pod.removesuffix("-pod")])
+        name = pod.removesuffix("-pod")
+        return json.dumps({"step": STEP} if name in self.standby else self.job_lines.get(name, {"step": "working"}))
 
     def execute(
         self, pod: str, container: str, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60
     ) -> Completed:
-        raise NotImplementedError
+        assert (list(command), container) == (["touch", mover.GO], "mover")
+        name = pod.removesuffix("-pod")
+        self.log.append(f"release {name}")
+        self.standby.discard(name)
+        if name in self.job_lines:
+            self._end(name)
+        return Completed(0, "", "")
+
+    def _end(self, job: str) -> None:
+        ended = "Complete" if "result" in self.job_lines[job] else "Failed"
+        conditions = [{"type": ended, "status": "True", "reason": "x"}]
+        self.objects["Job", job]["status"] = {"conditions": conditions}
 
     def may(self, verb: str, resource: str, *, group: str = "", subresource: str = "", namespaced: bool = True) -> bool:
         return resource not in self.forbidden
@@ -138,6 +156,13 @@ class FakeClock:
 
     def now(self) -> datetime:
         return self.time
+
+    while_asleep: Callable[[], None] = lambda: None
+    """What the cluster does in the meantime."""
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+        self.while_asleep()
 
     def pass_by(self, **duration: float) -> None:
         self.time += timedelta(**duration)
@@ -164,7 +189,7 @@ def plan_for(cluster: FakeCluster) -> Plan:
         connections=10,
         index=mover.job_for(brief, facts, "build-indexes", ("build-indexes",)),
         catch_up=mover.job_for(brief, facts, "catch-up", ("catch-up",)),
-        finish=mover.job_for(brief, facts, "finish", ("finish",)),
+        finish=mover.job_for(brief, facts, "finish", ("finish", "--wait-for", mover.GO)),
         carry_back=mover.way_back_for(brief, facts, "carry-back", ("carry-back",)),
     )
 

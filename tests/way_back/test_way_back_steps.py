@@ -13,7 +13,7 @@ from phases.way_back import POD_END_DEADLINE
 from shared import mover
 from shared.connection_budget import ServerLimits
 from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
-from shared.errors import ConfigurationError, NeedsOperator, PermanentError
+from shared.errors import ConfigurationError, NeedsOperator, PermanentError, TransientError
 from shared.model import Progress
 from shared.ports import Manifest
 from shared.survey import ChunkTable, Severity
@@ -39,6 +39,7 @@ class World:
 
     def __init__(self) -> None:
         self.cluster, self.clock = FakeCluster(), FakeClock()
+        self.clock.while_asleep = self.settle
         self.cluster.objects["Deployment", "open-webui"] = deployment()
         self.before = deployment()
         self.plan = plan_for(self.cluster)
@@ -71,16 +72,25 @@ class World:
         noted = {STOPPED_AT: "2026-01-01T00:00:00+00:00", SWITCHED_AT: "x"} | ({ANSWERED_AT: "x"} if answered else {})
         self.cluster.patch("Deployment", "open-webui", patch | {"metadata": {"annotations": noted}})
 
+    def stop(self) -> None:
+        """As far as the cut-over goes before anything is down."""
+        for _ in range(4):
+            if STOPPED_AT not in (self.live["metadata"].get("annotations") or {}):
+                cut_over.apply(self.plan, self.ports)
+
     def undo(self, times: int = 8) -> Progress:
         """Call undo until it is finished, the cluster doing its work in between."""
         for _ in range(times):
             done = cut_over.undo(self.plan, self.ports)
             if done.finished:
                 return done
-            self.clock.pass_by(seconds=1)
-            self.live["status"] = settled(int(self.live["spec"]["replicas"]))
-            self.live["metadata"]["generation"] = 1
+            self.clock.sleep(1)
         return done
+
+    def settle(self) -> None:
+        """The Deployment's controller at work."""
+        self.live["status"] = settled(int(self.live["spec"]["replicas"]))
+        self.live["metadata"]["generation"] = 1
 
 
 @pytest.fixture
@@ -194,19 +204,74 @@ def test_everything_that_would_fail_after_the_stop_is_listed_before_it(world: Wo
 
 def test_a_switch_that_the_api_server_would_refuse_stops_nothing(world: World) -> None:
     world.cluster.refuses = "exceeded quota"
-    for job in (world.plan.index, world.plan.catch_up):
-        world.cluster.apply(mover.job_manifest(job, world.live))
     with pytest.raises(ConfigurationError, match="exceeded quota"):
-        cut_over.apply(world.plan, world.ports)
+        world.stop()
     assert world.live["spec"]["replicas"] == 1
     assert STOPPED_AT not in (world.live["metadata"].get("annotations") or {})
 
 
+def test_what_carries_the_last_changes_over_stands_by_before_the_stop(world: World) -> None:
+    world.stop()
+    steps = [line.split(" {")[0] for line in world.cluster.log]
+    assert steps.index(f"apply Job {world.plan.finish.name}") < steps.index(f"apply Secret {NAMES.record}")
+    assert f"release {world.plan.finish.name}" not in steps
+    done = cut_over.apply(world.plan, world.ports)
+    assert done.finished
+    steps = [line.split(" {")[0] for line in world.cluster.log]
+    stop, release = steps.index("patch Deployment open-webui"), steps.index(f"release {world.plan.finish.name}")
+    assert stop < release < len(steps) - 1 - steps[::-1].index("patch Deployment open-webui")
+
+
+def test_it_is_not_told_to_begin_while_the_old_pod_is_there(world: World) -> None:
+    world.stop()
+    world.cluster.put("Pod", "old", spec={})["metadata"]["labels"] = LABELS
+    assert not cut_over.apply(world.plan, world.ports).finished
+    assert f"release {world.plan.finish.name}" not in world.cluster.log
+
+
+def test_what_cannot_stand_by_stops_nothing(world: World) -> None:
+    world.cluster.job_lines.pop(world.plan.finish.name)  # its pod stays Pending
+    for _ in range(3):
+        assert not cut_over.apply(world.plan, world.ports).finished
+    world.cluster.objects["Job", world.plan.finish.name]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    world.clock.time += cut_over.STANDBY_DEADLINE
+    world.clock.pass_by(seconds=1)
+    with pytest.raises(ConfigurationError, match="did not start within 0:05:00"):
+        cut_over.apply(world.plan, world.ports)
+    assert world.live["spec"]["replicas"] == 1
+    assert world.undo().finished
+    assert ("Job", world.plan.finish.name) not in world.cluster.objects
+
+
+def test_what_finished_before_the_stop_is_not_believed(world: World) -> None:
+    cut_over.apply(world.plan, world.ports)
+    cut_over.apply(world.plan, world.ports)
+    mover.release(world.cluster, world.plan.finish)  # somebody's mistake
+    world.cluster.log.clear()
+    assert not cut_over.apply(world.plan, world.ports).finished
+    assert f"delete Job {world.plan.finish.name}" in world.cluster.log
+    world.stop()
+    assert cut_over.apply(world.plan, world.ports).finished
+
+
+def test_a_hiccup_of_the_api_server_is_waited_out_while_nobody_serves(world: World) -> None:
+    world.stop()
+    failures = iter([None, *[TransientError("busy")] * 5])  # once it is known that Open WebUI is down
+    read = world.cluster.read
+
+    def hiccup(kind: str, name: str) -> Manifest | None:
+        if (error := next(failures, None)) is not None:
+            raise error
+        return read(kind, name)
+
+    world.cluster.read = hiccup  # type: ignore[method-assign]
+    assert cut_over.apply(world.plan, world.ports).finished
+    assert next(failures, "all used") == "all used"
+
+
 @pytest.mark.parametrize("hangs", ["pod", "job"])
 def test_every_step_before_the_switch_has_a_deadline(world: World, hangs: str) -> None:
-    for job in (world.plan.index, world.plan.catch_up):
-        world.cluster.apply(mover.job_manifest(job, world.live))
-    cut_over.apply(world.plan, world.ports)
+    world.stop()
     if hangs == "pod":
         world.cluster.put("Pod", "old", spec={})["metadata"]["labels"] = LABELS
     else:
