@@ -1,17 +1,21 @@
 """Phase 1: extensions, ledger and `document_chunk` in Open WebUI's database.
 
 Changes the server's extension allow-list (merged, never replaced), the extensions `vector` and `uuid-ossp`, the schema
-`scaleout` and the table, which the application's own role makes so that it owns it. Undo takes away what was not there
-before. Every statement says IF NOT EXISTS, so a rerun is safe.
+`scaleout` and the table, which the application's own role makes so that it owns it; with options.enable_pgbouncer also
+PgBouncer (`phases.connection_pooler`). Undo takes away what was not there before. Every statement says IF NOT EXISTS,
+so a rerun is safe.
 """
 
 from dataclasses import dataclass, replace
 
+from phases import connection_pooler
+from phases.connection_pooler import PoolerPlan
 from shared import mover
 from shared.errors import ConfigurationError, UnsupportedDeployment, VerificationFailed
 from shared.model import Brief, Change, Progress
 from shared.ports import Ports
 from shared.survey import DatabaseAddress, DeploymentFacts, Problem
+from shared.wire import JsonObject
 
 ALLOW_LISTED = {"vector": "VECTOR", "uuid-ossp": "UUID-OSSP"}
 """Extension → its name in `azure.extensions`."""
@@ -29,6 +33,7 @@ class Plan:
     half_precision: bool
     creates_table: bool
     creates_ledger: bool
+    pooler: PoolerPlan | None = None
     changes: tuple[Change, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -49,8 +54,13 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         half_precision=survey.half_precision,
         creates_table=survey.database.chunk_table is None,
         creates_ledger=not survey.database.ledger_exists,
+        pooler=connection_pooler.plan_pooler(brief, ports),
     )
-    return replace(made, changes=tuple(_changes(made, survey.database.available_extensions)))
+    changes = [
+        *_changes(made, survey.database.available_extensions),
+        *connection_pooler.changes(made.pooler, survey),
+    ]
+    return replace(made, changes=tuple(changes))
 
 
 def merged(before: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,11 +83,14 @@ def apply(plan: Plan, ports: Ports) -> Progress:
     missing = [name for name in ALLOW_LISTED if name not in facts.extensions]
     if missing or facts.chunk_table is None or facts.chunk_table.owner != plan.address.role:
         raise VerificationFailed(f"after phase 1 these are still missing: {', '.join(missing) or 'document_chunk'}")
-    return Progress(
-        finished=True,
-        step="extensions and table ready",
-        result={"extensions": {name: facts.extensions[name] for name in ALLOW_LISTED}, "dimension": plan.dimension},
-    )
+    result: JsonObject = {
+        "extensions": {name: facts.extensions[name] for name in ALLOW_LISTED},
+        "dimension": plan.dimension,
+    }
+    if plan.pooler:
+        connection_pooler.turn_on(plan.pooler, plan.run, plan.address, ports)
+        result["pgbouncer_port"] = plan.pooler.port
+    return Progress(finished=True, step="extensions and table ready", result=result)
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:
@@ -93,6 +106,8 @@ def undo(plan: Plan, ports: Ports) -> Progress:
                 database.drop_extension(extension)
             except ConfigurationError:
                 kept.append(f"extension {extension}, which something depends on")
+    if plan.pooler:
+        connection_pooler.turn_off(plan.pooler, ports)
     if plan.allow_list_after != plan.allow_list_before and not kept:
         ports.server.write_allow_list(plan.allow_list_before)
     return Progress(finished=True, step="database as before", result={"kept": kept})

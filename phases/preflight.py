@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from phases.findings import PERMISSIONS, deployment_problems, plan_problems, standing_problems, store_problems
-from shared import data_volume, deployments, mover
+from shared import data_volume, deployments, mover, pooling
 from shared.autoscaling import LARGEST
 from shared.condensing import condensed_store
-from shared.connection_budget import ConnectionBudget, Demand, plan_budget
+from shared.connection_budget import ConnectionBudget, Demand, ServerLimits, plan_budget
 from shared.container_environment import read_database_address, read_sources, read_variable
 from shared.errors import ConfigurationError, MigrationError, UnsupportedDeployment
 from shared.model import Brief, Mode, Target
@@ -21,7 +21,6 @@ from shared.survey import (
     DatabaseFacts,
     DeploymentFacts,
     Problem,
-    ServerFactsBrief,
     Severity,
     StorageFacts,
     Survey,
@@ -80,8 +79,11 @@ def plan(brief: Brief, ports: Ports) -> Survey:
     if facts and facts.pod:
         survey = replace(survey, store=found.attempt("store", lambda: _inspect(ports.cluster, survey, facts)) or {})
     survey = _sized(survey, options.native_dimension)
+    survey = replace(survey, pooler_port=pooling.port_to_use(server, address, wanted=options.enable_pgbouncer))
     if database:
-        survey = replace(survey, budget=_budget(database, brief, server))
+        survey = replace(survey, budget=_budget(database, brief, survey))
+        limits, demand = _limits(database, survey), _demand(database, brief)
+        found.problems += pooling.advice(server, address, limits, demand, wanted=options.enable_pgbouncer)
     found.problems += store_problems(survey) + plan_problems(survey, brief.request)
     return replace(survey, problems=tuple(found.problems))
 
@@ -104,9 +106,8 @@ def _survey_what_stands(brief: Brief, ports: Ports, found: Findings) -> Survey:
         found.attempt("database_url", lambda: _read_address(cluster, deployment, facts, target)) if facts else None
     )
     database = found.attempt("database", lambda: _read_database(ports, address)) if address else None
-    budget = _budget(database, brief, server) if database else None
-    problems = tuple(found.problems)
-    return Survey(problems, deployment=facts, address=address, database=database, server=server, budget=budget)
+    survey = Survey(tuple(found.problems), deployment=facts, address=address, database=database, server=server)
+    return replace(survey, budget=_budget(database, brief, survey)) if database else survey
 
 
 def read_deployment(cluster: Cluster, target: Target) -> Manifest:
@@ -243,13 +244,22 @@ def _sized(survey: Survey, native: bool) -> Survey:
     return replace(survey, column_dimension=dimension, half_precision=half)
 
 
-def _budget(database: DatabaseFacts, brief: Brief, server: ServerFactsBrief | None) -> ConnectionBudget:
-    limits = replace(database.limits, sku=server.sku, tier=server.tier) if server else database.limits
+def _budget(database: DatabaseFacts, brief: Brief, survey: Survey) -> ConnectionBudget:
+    return plan_budget(_limits(database, survey), _demand(database, brief))
+
+
+def _limits(database: DatabaseFacts, survey: Survey) -> ServerLimits:
+    """The server's own, with what Azure says of it, and whether Open WebUI comes through PgBouncer."""
+    limits, server = database.limits, survey.server
+    pooled = bool(survey.pooler_port or (survey.address and survey.address.pooled))
+    return replace(limits, sku=server.sku, tier=server.tier, pgbouncer=pooled) if server else limits
+
+
+def _demand(database: DatabaseFacts, brief: Brief) -> Demand:
     options = brief.request.options
-    demand = Demand(
+    return Demand(
         replicas=options.replicas,
         autoscaler_maximum=LARGEST if options.autoscaling else None,
         mover_connections=options.workers,
         other_connections=database.sessions,
     )
-    return plan_budget(limits, demand)

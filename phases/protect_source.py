@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from phases.findings import SNAPSHOT_GROUP, SNAPSHOT_PERMISSIONS
 from shared import deployments, manifests
 from shared.errors import PermanentError, UnsupportedDeployment
-from shared.model import Brief, Change, Problem, Progress, Severity
+from shared.model import Brief, Change, Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
+from shared.survey import Problem, Severity
 from shared.wire import JsonObject
 
 READY_DEADLINE = timedelta(minutes=20)

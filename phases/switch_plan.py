@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from shared import deployments, mover
+from shared import deployments, mover, pooling
 from shared.connection_budget import ConnectionBudget
 from shared.errors import UnsupportedDeployment
 from shared.model import Brief, Change
-from shared.names import Names
+from shared.names import DATABASE_URL_KEY, Names
 from shared.ports import Manifest, Ports
 from shared.survey import DatabaseAddress, DeploymentFacts, Problem, Severity, Survey
 
@@ -91,11 +91,21 @@ def decide_environment(survey: Survey, budget: ConnectionBudget, names: Names) -
         literal |= {"REDIS_URL": url, "WEBSOCKET_MANAGER": "redis", "WEBSOCKET_REDIS_URL": url}
     elif "WEBSOCKET_MANAGER" not in set_already:  # else each replica would keep its websockets to itself
         literal["WEBSOCKET_MANAGER"] = "redis"
-    environment: list[Manifest] = [{"name": name, "value": value} for name, value in literal.items()]
+    environment = [
+        *_through_pgbouncer(survey, names),
+        *({"name": name, "value": value} for name, value in literal.items()),
+    ]
     if "WEBUI_SECRET_KEY" not in set_already:
         reference = {"secretKeyRef": {"name": names.session_secret, "key": "webui-secret-key"}}
         environment.append({"name": "WEBUI_SECRET_KEY", "valueFrom": reference})
     return environment
+
+
+def _through_pgbouncer(survey: Survey, names: Names) -> list[Manifest]:
+    """DATABASE_URL by way of PgBouncer, where the migration turned it on."""
+    if not (survey.pooler_port and survey.address):
+        return []
+    return pooling.variables(names.database_url, DATABASE_URL_KEY, survey.address.port)
 
 
 def owner_problems(

@@ -3,6 +3,7 @@
 import base64
 
 from shared import deployments
+from shared.pooling import DIRECT_PORT_VARIABLE, direct
 from shared.ports import Cluster, Manifest
 from shared.survey import DatabaseAddress
 
@@ -33,9 +34,10 @@ def read_sources(cluster: Cluster, container: Manifest) -> dict[str, str]:
 
 
 def read_database_address(cluster: Cluster, container: Manifest) -> DatabaseAddress | None:
-    """Where DATABASE_URL points, without its password; None when it names no PostgreSQL."""
+    """The server behind DATABASE_URL, without the password; None when it names no PostgreSQL."""
     url = read_variable(cluster, container, "DATABASE_URL")
-    return deployments.parse_database_url(url) if url else None
+    address = deployments.parse_database_url(url) if url else None
+    return direct(address, read_variable(cluster, container, DIRECT_PORT_VARIABLE)) if address else None
 
 
 def _read_secret(cluster: Cluster, name: str) -> dict[str, str]:

@@ -8,15 +8,7 @@ durable history, so none of them ever holds a secret.
 import enum
 from dataclasses import dataclass, field
 
-from shared.survey import ChunkTable as ChunkTable
-from shared.survey import DatabaseAddress as DatabaseAddress
-from shared.survey import DatabaseFacts as DatabaseFacts
-from shared.survey import DeploymentFacts as DeploymentFacts
-from shared.survey import Problem as Problem
-from shared.survey import ServerFactsBrief as ServerFactsBrief
-from shared.survey import Severity as Severity
-from shared.survey import StorageFacts as StorageFacts
-from shared.survey import Survey as Survey
+from shared.survey import Survey
 from shared.wire import JsonObject
 
 
@@ -124,6 +116,8 @@ class Options:
     """0: as fast as the budget's connections go."""
     full_verification: bool = False
     """Read every row back, beyond counts and digests."""
+    enable_pgbouncer: bool = False
+    """Turn on the server's PgBouncer and let Open WebUI connect through it; Burstable tiers have none."""
     force_conflicts: bool = False
     """Take over fields that another field manager owns, instead of stopping with the list of conflicts."""
     soak_seconds: int = 3600

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LONGEST = 63
+DATABASE_URL_KEY = "database-url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ class Names:
     @property
     def session_secret(self) -> str:
         return f"{self.deployment}-session"
+
+    @property
+    def database_url(self) -> str:
+        """Secret with the DATABASE_URL that leads to PgBouncer."""
+        return f"{self.deployment}-database"
 
     @property
     def disruption_budget(self) -> str:

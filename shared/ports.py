@@ -116,6 +116,12 @@ class DatabaseServer(Protocol):
     def write_allow_list(self, extensions: Sequence[str]) -> None:
         """Set `azure.extensions` to exactly these and wait until it holds."""
 
+    def read_setting(self, name: str) -> str:
+        """The value of one server parameter."""
+
+    def write_setting(self, name: str, value: str) -> bool:
+        """Set one server parameter and wait until it holds; False when it acts only after a restart."""
+
 
 class Secrets(Protocol):
     """The key vault."""

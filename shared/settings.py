@@ -34,6 +34,8 @@ class Settings:
     """libpq's sslmode; the default checks the server's certificate and its name."""
     postgres_sslrootcert: str = field(default="", metadata={"env": "SCALEOUT_POSTGRES_SSLROOTCERT"})
     """File of trusted roots for PostgreSQL; empty: certifi's, which hold those of Azure."""
+    postgres_pgbouncer_port: str = field(default="6432", metadata={"env": "SCALEOUT_POSTGRES_PGBOUNCER_PORT"})
+    """Where the server's PgBouncer listens; Azure's is on 6432."""
     guard_schedule: str = field(default="0 * * * * *", metadata={"env": "SCALEOUT_GUARD_SCHEDULE"})
     """NCRONTAB of the health guard; every minute, the finest that its windows are made for."""
     guard_mode: str = field(default="observe", metadata={"env": "SCALEOUT_GUARD_MODE"})
@@ -55,6 +57,10 @@ class Settings:
             "postgres_resource_group",
         )
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def pgbouncer_port(self) -> int:
+        return int(self.postgres_pgbouncer_port)
 
     def libpq_options(self) -> dict[str, str]:
         """What every connection to PostgreSQL gets beside address and login."""
@@ -80,6 +86,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         problems.append(f"SCALEOUT_POSTGRES_AUTH must be one of {', '.join(POSTGRES_AUTHS)}")
     if settings.postgres_auth == "entra" and not settings.postgres_entra_user:
         problems.append("SCALEOUT_POSTGRES_AUTH=entra needs SCALEOUT_POSTGRES_ENTRA_USER, the identity's name")
+    if not settings.postgres_pgbouncer_port.isdigit():
+        problems.append("SCALEOUT_POSTGRES_PGBOUNCER_PORT must be a port, such as 6432")
     if settings.guard_mode not in GUARD_MODES:
         problems.append(f"SCALEOUT_GUARD_MODE must be one of {', '.join(GUARD_MODES)}")
     if settings.key_vault and not settings.key_vault.startswith("https://"):

@@ -38,6 +38,8 @@ class DatabaseAddress:
     name: str
     role: str
     """The application's role: it must own `document_chunk`. Source: facts §2."""
+    pooled: bool = False
+    """DATABASE_URL leads to PgBouncer; `port` is the server's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,9 @@ class ServerFactsBrief:
     tier: str
     allow_list: tuple[str, ...]
     """`azure.extensions`, upper case."""
+    pgbouncer: str = ""
+    """`pgbouncer.enabled`, true or false; empty where the tier has none."""
+    pgbouncer_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,8 @@ class Survey:
     store: JsonObject = field(default_factory=dict)
     """The mover's `inspect` result: collections, rows, files, models."""
     budget: ConnectionBudget | None = None
+    pooler_port: int = 0
+    """PgBouncer's, when the migration leads Open WebUI through it; 0: its DATABASE_URL stays as it is."""
     column_dimension: int = 1536
     half_precision: bool = False
 

@@ -139,6 +139,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     SCALEOUT_POSTGRES_ENTRA_USER: last(split(identityId, '/'))
     SCALEOUT_POSTGRES_SSLMODE: 'verify-full'
     SCALEOUT_POSTGRES_SSLROOTCERT: ''
+    SCALEOUT_POSTGRES_PGBOUNCER_PORT: '6432'
     SCALEOUT_GUARD_SCHEDULE: guardSchedule
     SCALEOUT_GUARD_MODE: guardMode
     SCALEOUT_GUARD_TARGETS: guardTargets

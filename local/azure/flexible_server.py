@@ -52,7 +52,7 @@ def answer(
     if place.parameter:
         return Reply(200, _read(request.path, server, store, place))
     if place.parameters:
-        names = sorted(catalogue(server))
+        names = sorted(catalogue(server, store.parameters(place.key)))
         places = [Place(place.server, parameters=True, parameter=name) for name in names]
         return Reply(200, {"value": [_read(f"{request.path}/{p.parameter}", server, store, p) for p in places]})
     return Reply(200, _facts(request.path, place, server))
@@ -92,8 +92,9 @@ def _facts(path: str, place: Place, server: Server) -> Json:
     }
 
 
-def _known(server: Server, name: str) -> ServerParameter:
-    parameter = catalogue(server).get(name)
+def _known(server: Server, store: Store, place: Place) -> ServerParameter:
+    name = place.parameter
+    parameter = catalogue(server, store.parameters(place.key)).get(name)
     if parameter is None:
         message = f"The configuration '{name}' does not exist for PostgreSQL server version {server.version}."
         raise ServiceError(404, "ConfigurationNotExists", message)
@@ -101,7 +102,7 @@ def _known(server: Server, name: str) -> ServerParameter:
 
 
 def _read(path: str, server: Server, store: Store, place: Place) -> Json:
-    parameter = _known(server, place.parameter)
+    parameter = _known(server, store, place)
     value = store.parameters(place.key).get(place.parameter, server.parameters.get(place.parameter))
     return {
         "id": path,
@@ -125,7 +126,7 @@ def _write(
     request: Request, configuration: Configuration, server: Server, store: Store, place: Place, *, fails: str
 ) -> Reply:
     name = place.server.partition("/")[2]
-    parameter = _known(server, place.parameter)
+    parameter = _known(server, store, place)
     if server.state != "Ready":
         raise ServiceError(409, "ServerIsNotReady", f"The server '{name}' is in the state {server.state}.")
     value = str((request.body or {}).get("properties", {}).get("value", ""))

@@ -63,16 +63,22 @@ _CATALOGUE = {
     # Source: github.com/pulumi/pulumi-azure-native/issues/898 shows it with isReadOnly true.
     "ssl": ServerParameter("on", "Boolean", "on,off", read_only=True),
 }
-_PGBOUNCER = {
-    "pgbouncer.enabled": ServerParameter("false", "Boolean", "true,false"),
+_PGBOUNCER = {"pgbouncer.enabled": ServerParameter("false", "Boolean", "true,false")}
+# There only while PgBouncer is on. Source: learn.microsoft.com/azure/postgresql/server-parameters-table-pgbouncer
+_PGBOUNCERS_OWN = {
     "pgbouncer.default_pool_size": ServerParameter("50", "Integer", "1-4950"),
+    "pgbouncer.max_client_conn": ServerParameter("5000", "Integer", "1-50000"),
+    "pgbouncer.max_prepared_statements": ServerParameter("0", "Integer", "0-5000"),
     "pgbouncer.pool_mode": ServerParameter("transaction", "Enumeration", "session,transaction,statement"),
 }
 
 
-def catalogue(server: Server) -> Mapping[str, ServerParameter]:
-    """Every parameter of this server. Burstable tiers have no PgBouncer."""
+def catalogue(server: Server, written: Mapping[str, str]) -> Mapping[str, ServerParameter]:
+    """Every parameter of this server, with these values written to it. Burstable tiers have no PgBouncer."""
     known = _CATALOGUE | ({} if server.tier == "Burstable" else _PGBOUNCER)
+    values = server.parameters | dict(written)
+    if server.tier != "Burstable" and values.get("pgbouncer.enabled", "").lower() == "true":
+        known |= _PGBOUNCERS_OWN
     if limit := _MAX_CONNECTIONS.get(server.sku_name):
         known["max_connections"] = replace(known["max_connections"], default=limit)
     return known | {name: ServerParameter("", "String") for name in server.parameters if name not in known}

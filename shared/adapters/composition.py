@@ -61,7 +61,9 @@ def client_maker(settings: Settings) -> Callable[[Target], Clients]:
     def make(target: Target) -> Clients:
         secrets = KeyVaultSecrets(target.key_vault, identity())
         group = target.postgres_resource_group or target.resource_group
-        server = FlexibleServer(target.subscription_id, group, target.postgres_server, identity())
+        server = FlexibleServer(
+            target.subscription_id, group, target.postgres_server, identity(), pgbouncer_port=settings.pgbouncer_port
+        )
 
         def cluster_client() -> ApiClient:
             period = int(time.monotonic() // KUBECONFIG_SECONDS)

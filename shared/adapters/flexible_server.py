@@ -16,6 +16,7 @@ from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient, mod
 
 from shared.adapters.azure_errors import CLIENT_OPTIONS, azure_call
 from shared.errors import ConfigurationError, PermanentError, TransientError
+from shared.pooling import ENABLED, PGBOUNCER_PORT
 from shared.survey import ServerFactsBrief
 
 ARM = "https://management.azure.com"
@@ -57,8 +58,16 @@ class FlexibleServer:
     """One PostgreSQL Flexible Server. Implements `shared.ports.DatabaseServer`."""
 
     def __init__(
-        self, subscription_id: str, resource_group: str, name: str, credential: TokenCredential, *, endpoint: str = ARM
+        self,
+        subscription_id: str,
+        resource_group: str,
+        name: str,
+        credential: TokenCredential,
+        *,
+        endpoint: str = ARM,
+        pgbouncer_port: int = PGBOUNCER_PORT,
     ) -> None:
+        self._pgbouncer_port = pgbouncer_port
         self.resource_group = resource_group
         self.name = name
         scopes = [f"{endpoint}/.default"]
@@ -72,16 +81,29 @@ class FlexibleServer:
         )
 
     def read(self) -> ServerFactsBrief:
-        """Name, version, SKU and allow-list."""
+        """Name, version, SKU, allow-list, and whether PgBouncer is on where the tier has it."""
         facts = self.read_server()
         allowed = _items(self.read_parameter(ALLOW_LIST).value)
         return ServerFactsBrief(
-            facts.name, facts.version, facts.sku_name, facts.tier, tuple(i.upper() for i in allowed)
+            facts.name,
+            facts.version,
+            facts.sku_name,
+            facts.tier,
+            tuple(i.upper() for i in allowed),
+            pgbouncer=self.read_setting(ENABLED).lower() if facts.tier != "Burstable" else "",
+            pgbouncer_port=self._pgbouncer_port,
         )
 
     def write_allow_list(self, extensions: Sequence[str]) -> None:
         """Set the allow-list to exactly these extensions and wait until it holds."""
         self.write_parameter(ALLOW_LIST, ",".join(extensions))
+
+    def read_setting(self, name: str) -> str:
+        return self.read_parameter(name).value
+
+    def write_setting(self, name: str, value: str) -> bool:
+        """Set it and wait until it holds; whether it acts without a restart."""
+        return not self.write_parameter(name, value).pending_restart
 
     def read_server(self) -> ServerFacts:
         with azure_call(f"read PostgreSQL server {self._place}", role=ROLE):

@@ -23,8 +23,6 @@ from shared.survey import DatabaseAddress
 KEPT = timedelta(minutes=5)
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT = "-c statement_timeout=5000 -c default_transaction_read_only=on"
-PGBOUNCER_PORT, POSTGRES_PORT = 6432, 5432
-"""Source: facts §5. The guard asks the server itself: PgBouncer would show its own sessions."""
 
 LIMITS_SQL = """
 select current_setting('max_connections')::int,
@@ -68,12 +66,11 @@ class PostgresSessions:
         if address is None:
             raise ConfigurationError("Open WebUI has no PostgreSQL DATABASE_URL", hint="See docs/guard.md.")
         user, password = self._login.value()
-        pooled = address.port == PGBOUNCER_PORT
         where = f"{address.host}:{address.port}/{address.name}"
         try:
             with psycopg.connect(
                 host=address.host,
-                port=POSTGRES_PORT if pooled else address.port,
+                port=address.port,  # the server itself: PgBouncer would show its own sessions
                 dbname=address.name,
                 user=user,
                 password=password,
@@ -83,7 +80,7 @@ class PostgresSessions:
                 autocommit=True,
                 **self._options,
             ) as connection:
-                return _ask(connection, address.role, self._application, pgbouncer=pooled)
+                return _ask(connection, address.role, self._application, pgbouncer=address.pooled)
         except psycopg.Error as error:
             raise _refused(error, where, user) from error
 
