@@ -22,6 +22,7 @@ def main() -> None:
         erase(arguments.dir)
     timing = Timing(
         autoscaler_sync=timedelta(seconds=arguments.autoscaler_sync_seconds),
+        autoscaler_haste=arguments.autoscaler_haste,
         job_backoff=timedelta(seconds=arguments.job_backoff_seconds),
     )
     granted = tuple(grant for file in arguments.grant for grant in file) if arguments.grant else None
@@ -79,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--autoscaler-sync-seconds", type=float, default=15.0, help="how often autoscalers look (default 15, as in AKS)"
+    )
+    parser.add_argument(
+        "--autoscaler-haste",
+        type=float,
+        default=1.0,
+        metavar="TIMES",
+        help="let their stabilization windows and periods pass so many times as fast (default 1)",
     )
     parser.add_argument(
         "--job-backoff-seconds",

@@ -30,6 +30,8 @@ class Timing:
     """The waits that tests shorten; the defaults are Kubernetes'."""
 
     autoscaler_sync: timedelta = timedelta(seconds=15)
+    autoscaler_haste: float = 1.0
+    """How many times as fast as the clock its windows and periods pass."""
     job_backoff: timedelta = timedelta(seconds=10)
 
 
@@ -67,6 +69,6 @@ def start(registry: Registry, kubelets: KubeletProxy, timing: Timing) -> Running
     """Start everything on the running event loop."""
     controllers = Controllers(registry, event_driven(registry, timing))
     controllers.start()
-    autoscaler = Autoscaler(registry, kubelets, timing.autoscaler_sync)
+    autoscaler = Autoscaler(registry, kubelets, timing.autoscaler_sync, timing.autoscaler_haste)
     autoscaler.start()
     return Running(controllers, autoscaler)

@@ -54,11 +54,12 @@ class Decision:
 class Autoscaler:
     """Looks at all autoscalers in turn; sleeps for good while there are none."""
 
-    def __init__(self, registry: Registry, kubelets: KubeletProxy, period: timedelta) -> None:
+    def __init__(self, registry: Registry, kubelets: KubeletProxy, period: timedelta, haste: float = 1.0) -> None:
         self._registry = registry
         self._events = Recorder(registry, "horizontal-pod-autoscaler")
         self._kubelets = kubelets
         self._period = period.total_seconds()
+        self._began, self._haste = registry.clock(), haste
         self._recommendations: dict[Key, tuple[Recommendation, ...]] = {}
         self._changes: dict[Key, tuple[Change, ...]] = {}
         self._wake = asyncio.Event()
@@ -149,7 +150,7 @@ class Autoscaler:
 
     def _damped(self, key: Key, autoscaler: Object, current: int, wanted: int) -> int:
         """Return what is left of a wish after the stabilization windows and the scaling policies."""
-        now = self._registry.clock()
+        now = self._began + (self._registry.clock() - self._began) * self._haste
         past = self._recommendations.get(key, ())
         stable, self._recommendations[key] = autoscaling.stabilize(autoscaler, past, wanted, current, now)
         changes = self._changes.get(key, ())
