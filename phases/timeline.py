@@ -43,7 +43,7 @@ class Timeline:
 
     def observe(self, progress: Progress, now: datetime) -> None:
         """Take the downtime from what a phase reports; its clock ran beside the cluster."""
-        if progress.down_since and self.down_since is None and not progress.answering_since:
+        if progress.down_since and self.down_since is None:
             self.down_since = datetime.fromisoformat(progress.down_since)
         if progress.answering_since and self.down_since is not None:
             self.downtime_seconds += (

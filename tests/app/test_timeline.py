@@ -50,3 +50,10 @@ def test_phases_are_timed():
     assert line.status("a", Progress(False), at(3))["phases"][0] == {"name": "a", "state": "running", "seconds": 2.0}
     line.end("a", PhaseState.DONE, at(4))
     assert line.status("a", Progress(True), at(9))["phases"][0]["seconds"] == 3.0
+
+
+def test_a_downtime_that_begins_and_ends_within_one_call_counts():
+    timeline = Timeline(["cut_over"], START)
+    down, up = START.isoformat(), (START + timedelta(seconds=5)).isoformat()
+    timeline.observe(Progress(finished=True, down_since=down, answering_since=up), START + timedelta(seconds=9))
+    assert timeline.downtime_until(START + timedelta(seconds=60)) == 5

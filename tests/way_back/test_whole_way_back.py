@@ -75,7 +75,7 @@ def chain(world: World, app: AppClient, tmp_path_factory: pytest.TempPathFactory
     made.old_side, made.disk = rows_of_store(disk, tmp_path_factory.mktemp("store")), files_of(disk)
     made.answers = answers(world)
     made.again = run(app, app.start({"mode": "migrate"}))
-    made.retired = retire(app, made.before["PersistentVolumeClaim/open-webui-disk-pvc"]["spec"]["volumeName"])
+    made.retired = retire(world, app, made.before["PersistentVolumeClaim/open-webui-disk-pvc"]["spec"]["volumeName"])
     made.last = objects(world)
     for name, one in (("again", made.again), ("retired", made.retired)):
         made.refusals[name] = ask(app, f"{one['id']}/rollback")
@@ -176,8 +176,10 @@ def test_a_rollback_is_not_started_twice(chain: Chain) -> None:
     assert (status, "was taken back already" in body["error"]) == (409, True)
 
 
-def retire(app: AppClient, volume: str) -> dict[str, Any]:
-    """Ask for phase 10 alone; an approval without the disk's name changes nothing."""
+def retire(world: World, app: AppClient, volume: str) -> dict[str, Any]:
+    """Ask for phase 10 alone; an approval without the disk's name changes nothing, a kill halfway not much."""
+    kill = {"activity": "retire_source", "kind": "kill", "when": "halfway", "times": 1}
+    (world.layout.run / "functions" / "faults.json").write_text(json.dumps([kill]))
     one = app.start({"mode": "phases", "phases": ["retire_source"]})
     for body in ({}, {"disk": "another"}, {"disk": volume}):
         while app.read(one)["state"] != "waiting for approval":
