@@ -13,7 +13,7 @@ from shared.errors import PermanentError, TransientError
 from shared.guard.readings import MigrationState
 from shared.model import Mode, RunState
 
-RESTARTS_PODS = frozenset({"cut_over", "scale_out"})
+RESTARTS_PODS = frozenset({"cut_over", "scale_out", "load_test"})
 """Phases that stop, replace or add pods on purpose."""
 CHANGED_NOTHING = frozenset({RunState.PLANNED, RunState.REFUSED})
 TIMEOUT_SECONDS = 10

@@ -81,7 +81,7 @@ class App:
                 response: web.StreamResponse = _answer(401, "Invalid token")
             else:
                 if request.path.startswith(_SLOWED_PATHS):
-                    await asyncio.sleep(self.settings.misbehaviour.delay_seconds)
+                    await asyncio.sleep(self.settings.misbehaviour.delay_seconds())
                 response = await handler(request)
         except web.HTTPException as error:
             response = _answer(error.status, error.text or error.reason)

@@ -65,11 +65,17 @@ class Misbehaviour:
 
     ready: bool  # STANDIN_READY=false: /ready answers 503 for ever
     unready_file: str  # STANDIN_UNREADY_FILE: /ready answers 503 while this file exists
-    delay_seconds: float  # STANDIN_DELAY_SECONDS: chats and searches take so much longer
+    delay_file: str  # STANDIN_DELAY_FILE: chats and searches take longer by the seconds in this file, while it exists
     start_seconds: float  # STANDIN_START_SECONDS: wait before serving, as the real one takes 24–48 s
     fail_start: str  # STANDIN_FAIL_START: exit 1 with this message
     leaked_connections: int  # STANDIN_LEAK_CONNECTIONS: connections opened beside the pools and kept
     idle_in_transaction: int  # STANDIN_IDLE_IN_TRANSACTION: connections kept in an open transaction
+
+    def delay_seconds(self) -> float:
+        try:
+            return float(Path(self.delay_file).read_text()) if self.delay_file else 0.0
+        except FileNotFoundError:
+            return 0.0
 
     def has_unready_file(self) -> bool:
         return bool(self.unready_file) and Path(self.unready_file).exists()
@@ -129,7 +135,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         misbehaviour=Misbehaviour(
             ready=true("STANDIN_READY", True),
             unready_file=environment.get("STANDIN_UNREADY_FILE", ""),
-            delay_seconds=float(environment.get("STANDIN_DELAY_SECONDS") or 0),
+            delay_file=environment.get("STANDIN_DELAY_FILE", ""),
             start_seconds=float(environment.get("STANDIN_START_SECONDS") or 0),
             fail_start=environment.get("STANDIN_FAIL_START", ""),
             leaked_connections=number("STANDIN_LEAK_CONNECTIONS", 0),

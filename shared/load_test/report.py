@@ -31,6 +31,11 @@ def result(record: Record, recommended: Recommendation, cleaned: JsonObject, *, 
     }
 
 
+def without_a_trial(because: str) -> JsonObject:
+    """The result of a test that could not even be prepared."""
+    return {"verdict": NOT_MEASURED, "because": because, "trials": [], "cleaned": {}, "put_back": True}
+
+
 def _trial(trial: Trial) -> JsonObject:
     measured = trial.measured
     return {

