@@ -8,7 +8,8 @@ makes a rerun go on where it stood, and the undo of the copy removes these files
 from pathlib import Path
 
 from .errors import ConfigurationError
-from .files import CopiedFile, Manifest, copy_entry, delete_entries, digest_of, io_errors, list_entries, require_folders
+from .file_manifest import LINK, CopiedFile, Manifest
+from .files import copy_entry, delete_entries, digest_of, io_errors, list_entries, require_folders
 from .progress import Progress, silent
 
 _CLOCK_NS = 1000
@@ -47,6 +48,8 @@ def _is_unchanged(path: Path, entry: CopiedFile, before: CopiedFile | None) -> b
         return False
     if entry.digest == "":
         return True
+    if LINK in {entry.digest, before.digest}:
+        return (entry.digest, entry.link) == (before.digest, before.link)
     if entry.size != before.size:
         return False
     return abs(entry.mtime_ns - before.mtime_ns) < _CLOCK_NS or digest_of(path) == before.digest

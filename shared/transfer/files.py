@@ -1,44 +1,34 @@
 """Copies `uploads/` and `cache/` to a share: resumable, checked by checksum, undone exactly.
 
-The manifest `.scaleout/files.jsonl` on the target says what was copied: one JSON line a file (path, size, mtime_ns of
-the source, blake2b), appended after the file got its final name. A partial file lives under `.scaleout/partial/` only.
+The manifest on the target says what was copied (`file_manifest`). A partial file lives under `.scaleout/partial/` only.
 A rerun skips files whose size and mtime are as in the manifest; the delta also removes copies whose source has gone.
 Nothing that this module did not copy is ever changed or deleted.
 
 The target may be SMB, where ownership and permissions do not hold, so they are not touched, and times are set as well
-as they can be. Links are left out and named: a link on a share would point into whatever pod reads it.
+as they can be. Links within `uploads/` or `cache/` stay links: a model cache is made of them (source: huggingface_hub,
+`snapshots/<revision>/… -> ../../blobs/…`). Where the target takes none, what they point to is copied in their place.
+Other links are left out and named: on a share they would point into whatever pod reads it.
 """
 
 import errno
 import hashlib
-import json
 import os
+import posixpath
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError, PermanentError, TransientError, VerificationFailed
+from .file_manifest import LINK, OWN_FOLDER, CopiedFile, Manifest
 from .progress import Progress, silent
 
 ROOTS = ("uploads", "cache")
-OWN_FOLDER = ".scaleout"
 
-_MANIFEST = "files.jsonl"
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedFile:
-    """One manifest line; `digest` is None for a directory and for a file that was removed again."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    digest: str | None
-    gone: bool = False
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EACCES})
+"""How SMB without mfsymlinks refuses a link. Source: cifs, fs/smb/client/link.c."""
 
 
 def copy_files(
@@ -57,8 +47,10 @@ def copy_files(
         done = copied = unchanged = copied_bytes = 0
         for path, entry in found.items():
             done += entry.size
-            if _is_copied(known.get(path), entry, target / path if look else None):
+            if _is_copied(known.get(path), entry, source / path, target / path if look else None):
                 unchanged += 1
+            elif entry.link and not (source / path).exists():
+                links.append(path)  # it points at nothing
             else:
                 fresh = copy_entry(source / path, target / path, target, entry)
                 manifest.append(fresh)
@@ -89,11 +81,7 @@ def verify_files(source: Path, target: Path, *, progress: Progress = silent) -> 
         done = 0
         wrong = []
         for path, entry in found.items():
-            if entry.digest == "":
-                equal = (target / path).is_dir()
-            else:
-                equal = (target / path).is_file() and digest_of(source / path) == digest_of(target / path)
-            if not equal:
+            if not _is_equal(source / path, target / path, entry):
                 wrong.append(path)
             done += entry.size
             progress("verify files", done, total, "bytes")
@@ -124,51 +112,6 @@ def remove_files(target: Path, *, progress: Progress = silent) -> dict[str, Any]
         return {"removed": removed, "kept_changed": kept[:100], "kept": len(kept)}
 
 
-class Manifest:
-    """What was copied to a target; a line is only trusted when it is whole."""
-
-    def __init__(self, target: Path) -> None:
-        self._path = target / OWN_FOLDER / _MANIFEST
-
-    def read(self) -> dict[str, CopiedFile]:
-        """Return the entries by path, the last line of a path counting."""
-        entries: dict[str, CopiedFile] = {}
-        if self._path.is_file():
-            for line in self._path.read_text("ascii").splitlines():
-                try:
-                    entry = CopiedFile(**json.loads(line))
-                except ValueError:
-                    continue  # the line that was being written when the process was killed
-                entries.pop(entry.path, None)
-                if not entry.gone:
-                    entries[entry.path] = entry
-        return entries
-
-    def append(self, entry: CopiedFile) -> None:
-        """Add one entry. A torn last line is closed first, so that it cannot swallow this one."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            file.write(b"\n" + json.dumps(asdict(entry)).encode("ascii") + b"\n")
-
-    def compact(self) -> None:
-        """Rewrite the manifest with one line a path."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in self.read().values())
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(lines, "ascii")
-        fresh.replace(self._path)
-
-    def forget(self) -> None:
-        """Remove the manifest and everything partial."""
-        for folder in (self._path.parent / "partial", self._path.parent):
-            if folder.is_dir():
-                for path in folder.iterdir():
-                    if path.name == _MANIFEST or folder.name == "partial":
-                        path.unlink()
-                with suppress(OSError):
-                    folder.rmdir()
-
-
 def list_entries(source: Path) -> tuple[dict[str, CopiedFile], list[str]]:
     """Return files and directories by relative path (a directory has the digest ''), and the links and other things
     left out."""
@@ -177,7 +120,9 @@ def list_entries(source: Path) -> tuple[dict[str, CopiedFile], list[str]]:
     for path in _walk(source):
         relative = path.relative_to(source).as_posix()
         state = path.lstat()
-        if stat.S_ISDIR(state.st_mode):
+        if stat.S_ISLNK(state.st_mode) and (link := inner_link(path, relative)):
+            found[relative] = CopiedFile(relative, 0, 0, LINK, link=link)
+        elif stat.S_ISDIR(state.st_mode):
             found[relative] = CopiedFile(relative, 0, 0, "")
         elif stat.S_ISREG(state.st_mode):
             found[relative] = CopiedFile(relative, state.st_size, state.st_mtime_ns, None)
@@ -195,12 +140,48 @@ def _walk(source: Path) -> Iterator[Path]:
                     yield Path(folder, name)
 
 
-def _is_copied(known: CopiedFile | None, entry: CopiedFile, target: Path | None) -> bool:
-    if known is None or (known.size, known.mtime_ns) != (entry.size, entry.mtime_ns):
-        return False
-    if target is None:
-        return True
+def inner_link(path: Path, relative: str) -> str:
+    """Return where this link points; nothing when that is not within the same root, or a chain of links."""
+    pointed = str(path.readlink())
+    root = relative.partition("/")[0]
+    meant = posixpath.normpath(posixpath.join(posixpath.dirname(relative), pointed))
+    inside = not posixpath.isabs(pointed) and meant.startswith(f"{root}/")
+    return pointed if inside and not (path.parent / pointed).is_symlink() else ""
+
+
+def _is_equal(source: Path, target: Path, entry: CopiedFile) -> bool:
     if entry.digest == "":
+        return target.is_dir()
+    if entry.link and target.is_symlink():
+        return str(target.readlink()) == entry.link
+    if not source.is_file():
+        return False
+    return target.is_file() and digest_of(source) == digest_of(target)
+
+
+def _is_copied(known: CopiedFile | None, entry: CopiedFile, source: Path, target: Path | None) -> bool:
+    if known is None or known.link != entry.link:
+        return False
+    if entry.link and known.digest != LINK:  # the target takes no links: a copy of what it points to
+        entry = _pointed_to(source, entry)
+    if (known.size, known.mtime_ns) != (entry.size, entry.mtime_ns):
+        return False
+    return target is None or _is_there(target, known)
+
+
+def _pointed_to(source: Path, entry: CopiedFile) -> CopiedFile:
+    try:
+        state = source.stat()
+    except FileNotFoundError:
+        return entry
+    return CopiedFile(entry.path, state.st_size, state.st_mtime_ns, None, link=entry.link)
+
+
+def _is_there(target: Path, known: CopiedFile) -> bool:
+    """Look whether the copy is as it was made, as far as that can be seen without reading it."""
+    if known.digest == LINK:
+        return target.is_symlink() and str(target.readlink()) == known.link
+    if known.digest == "":
         return target.is_dir()
     try:
         return target.stat().st_size == known.size
@@ -208,15 +189,42 @@ def _is_copied(known: CopiedFile | None, entry: CopiedFile, target: Path | None)
         return False
 
 
+def copy_link(target: Path, root: Path, entry: CopiedFile) -> bool:
+    """Make the same link on the target; False where that takes none."""
+    partial = _partial(root, entry)
+    partial.unlink(missing_ok=True)
+    try:
+        partial.symlink_to(entry.link)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial.replace(target)
+    return True
+
+
+def _partial(root: Path, entry: CopiedFile) -> Path:
+    partial = root / OWN_FOLDER / "partial" / hashlib.blake2b(os.fsencode(entry.path), digest_size=16).hexdigest()
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    return partial
+
+
 def copy_entry(source: Path, target: Path, root: Path, entry: CopiedFile) -> CopiedFile:
     """Copy under a partial name, read it back, compare, rename. A source that changes meanwhile is copied again."""
     if entry.digest == "":
         target.mkdir(parents=True, exist_ok=True)
         return entry
+    if entry.link and copy_link(target, root, entry):
+        return entry
+    if source.is_dir():
+        raise PermanentError(
+            f"{entry.path!r} is a link to a folder, and the target takes no links",
+            hint="mount the share with mfsymlinks, as AKS's own classes do",
+        )
     for _ in range(5):
         before = source.stat()
-        partial = root / OWN_FOLDER / "partial" / hashlib.blake2b(os.fsencode(entry.path), digest_size=16).hexdigest()
-        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial = _partial(root, entry)
         digest = _copy_bytes(source, partial)
         after = source.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -229,7 +237,7 @@ def copy_entry(source: Path, target: Path, root: Path, entry: CopiedFile) -> Cop
         with suppress(OSError):
             os.utime(partial, ns=(after.st_atime_ns, after.st_mtime_ns))
         partial.replace(target)
-        return CopiedFile(entry.path, after.st_size, after.st_mtime_ns, digest)
+        return CopiedFile(entry.path, after.st_size, after.st_mtime_ns, digest, link=entry.link)
     raise TransientError(f"{entry.path!r} changes faster than it can be copied", hint="run the same command again")
 
 
@@ -238,7 +246,11 @@ def _copy_bytes(source: Path, target: Path) -> str:
     with source.open("rb") as reading, target.open("wb") as writing:
         while block := reading.read(_BLOCK):
             hashed.update(block)
-            writing.write(block)
+            if block.count(0) == len(block):
+                writing.seek(len(block), os.SEEK_CUR)  # a hole stays a hole
+            else:
+                writing.write(block)
+        writing.truncate()
         writing.flush()
         os.fsync(writing.fileno())
     return hashed.hexdigest()
@@ -265,14 +277,18 @@ def _remove(path: Path, entry: CopiedFile) -> str:
     try:
         if entry.digest == "":
             path.rmdir()
-        elif path.stat().st_size != entry.size or digest_of(path) != entry.digest:
+        elif entry.digest == LINK:
+            if str(path.readlink()) != entry.link:
+                return "changed"
+            path.unlink()
+        elif path.is_symlink() or path.stat().st_size != entry.size or digest_of(path) != entry.digest:
             return "changed"
         else:
             path.unlink()
     except FileNotFoundError:
         return "gone"
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EINVAL):  # EINVAL: no longer a link
             return "changed"
         raise
     return "removed"
