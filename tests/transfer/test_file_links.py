@@ -179,3 +179,10 @@ def test_owners_modes_and_times_are_not_needed(disk: Path, share: Path, monkeypa
     (share / "uploads" / "since.txt").write_text("since")
     assert carry_files(share, disk)["files_added"] == 1
     assert carry_files(share, disk)["files_changed"] == 0
+
+
+def test_a_link_that_went_from_the_share_is_made_again(disk: Path, share: Path) -> None:
+    copy_files(disk, share)
+    link(share).unlink()
+    assert copy_files(disk, share)["copied"] == 1
+    assert link(share).read_bytes() == WEIGHTS
