@@ -13,8 +13,8 @@ from shared.errors import ConfigurationError
 from shared.model import Brief, MigrationRequest, Target
 from shared.names import Names
 from shared.ports import Completed, Manifest, Ports
-from shared.transfer.standby import STEP
 from shared.survey import DatabaseAddress, Survey
+from shared.transfer.standby import STEP
 
 RUN = "open-webui-0001"
 TARGET = Target("s", "g", "c", "https://v.vault.azure.net", "p")

@@ -20,6 +20,7 @@ from local.rehearsal.app_client import AppClient
 from local.rehearsal.prober import Prober, Seen
 from local.rehearsal.world import World
 from tests.rehearsal.fix_world import app, world
+from tests.way_back.fix_pod_watch import PodWatch, overlaps, store_of
 
 __all__ = ["app", "world"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -48,6 +49,7 @@ class Chain:
     retired: dict[str, Any] = field(default_factory=dict)
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: Seen | None = None
+    pod_events: list[dict[str, Any]] = field(default_factory=list)
     refusals: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     """What was asked for and refused → status and body."""
 
@@ -57,6 +59,7 @@ def chain(world: World, app: AppClient, tmp_path_factory: pytest.TempPathFactory
     made = Chain()
     give_users_fields(world)
     made.before = objects(world)
+    pods = PodWatch(world.layout.run / "cluster" / "kubeconfig", "ollama", "app=open-webui")
     made.migration = run(app, app.start({"mode": "migrate"}))
     assert made.migration["state"] == "migrated", made.migration["report"]["failure"]
     made.switched = objects(world)
@@ -77,6 +80,7 @@ def chain(world: World, app: AppClient, tmp_path_factory: pytest.TempPathFactory
     made.again = run(app, app.start({"mode": "migrate"}))
     made.retired = retire(world, app, made.before["PersistentVolumeClaim/open-webui-disk-pvc"]["spec"]["volumeName"])
     made.last = objects(world)
+    made.pod_events = pods.stop()
     for name, one in (("again", made.again), ("retired", made.retired)):
         made.refusals[name] = ask(app, f"{one['id']}/rollback")
     yield made
@@ -139,6 +143,14 @@ def test_the_way_back_measures_its_own_downtime(chain: Chain) -> None:
     assert result["downtime_seconds"] == pytest.approx(report["downtime_seconds"], abs=2)
     assert chain.seen.longest_gap_seconds == pytest.approx(report["downtime_seconds"], abs=4)
     assert chain.seen.store_changes == 1
+
+
+def test_at_no_moment_were_pods_of_two_stores_there(chain: Chain) -> None:
+    """There, back and there again: neither could any request be answered by one while the other served."""
+    stores = [store_of(one["object"]) for one in chain.pod_events]
+    in_turn = [store for at, store in enumerate(stores) if at == 0 or stores[at - 1] != store]
+    assert in_turn == ["chroma", "pgvector", "chroma", "pgvector"]
+    assert overlaps(chain.pod_events) == []
 
 
 def test_a_second_migration_ends_verified(chain: Chain) -> None:
