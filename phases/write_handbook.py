@@ -14,6 +14,7 @@ from shared.errors import MigrationError, PermanentError, UnsupportedDeployment
 from shared.guard.workload import to_pools
 from shared.model import NOT_ASKED_FOR, Brief, Progress
 from shared.ports import Ports
+from shared.quantities import quantity
 from shared.survey import DatabaseAddress, DeploymentFacts
 from shared.wire import JsonObject
 
@@ -49,6 +50,7 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         "share": lambda: read_share(plan, facts, ports),
         "server": lambda: read_server(address, ports),
         "autoscaler": lambda: read_autoscaler(plan.deployment, ports),
+        "nodes": lambda: read_nodes(ports),
     }
     measured: JsonObject = {"at": ports.clock.now().isoformat(timespec="seconds"), "unread": {}}
     for name, read in readings.items():
@@ -128,6 +130,16 @@ def read_autoscaler(deployment: str, ports: Ports) -> JsonObject:
     spec = found[0]["spec"]
     because = deployments.annotations(found[0]).get(autoscaling.BECAUSE, "")
     return {"minimum": spec.get("minReplicas", 1), "maximum": spec["maxReplicas"], "because": because}
+
+
+def read_nodes(ports: Ports) -> JsonObject:
+    """What the nodes have for pods, all together."""
+    found = [node["status"]["allocatable"] for node in ports.cluster.list("Node")]
+    return {
+        "count": len(found),
+        "memory_bytes": round(sum(quantity(each["memory"]) for each in found)),
+        "cores": round(sum(quantity(each["cpu"]) for each in found), 2),
+    }
 
 
 def _usage(container: Any) -> JsonObject:

@@ -11,8 +11,10 @@ from typing import Any
 
 from shared.costs import gibibytes
 from shared.documents import Block, Bullets, Document, Paragraph, Section, Table
-from shared.handbook_advice import carried, rollback, scaling, troubleshooting
+from shared.handbook_advice import carried, rollback, scaling
+from shared.handbook_troubles import troubleshooting
 from shared.load_test import report as load_test
+from shared.quantities import quantity
 from shared.wire import JsonObject
 
 SKIPPED = "skipped"
@@ -43,7 +45,7 @@ def handbook(record: JsonObject, occasion: Occasion) -> Document:
         Section("Limits", _limits(report, measured)),
         Section("How to scale further", scaling(report, measured)),
         Section("How to roll back, and until when", rollback(report, occasion.ended, occasion.url)),
-        Section("When something is wrong", troubleshooting(target, report)),
+        Section("When something is wrong", troubleshooting(record)),
         Section("What the run found", _findings(report)),
     )
     return Document(title, _lead(report, occasion), tuple(s for s in sections if s.blocks))
@@ -69,12 +71,12 @@ def _lead(report: JsonObject, occasion: Occasion) -> str:
 
 
 def _done(report: JsonObject, occasion: Occasion) -> tuple[Block, ...]:
-    took = timedelta(seconds=round((occasion.ended - occasion.started).total_seconds()))
     rows = tuple((p["name"], p["state"], f"{p['seconds']} s") for p in report["phases"] if not _skipped(report, p))
     changes = tuple((c["phase"], c["action"], f"{c['kind']} {c['name']}", c["detail"]) for c in report["changes"])
     return (
         Paragraph(
-            f"Started {_minute(occasion.started)}, ended {_minute(occasion.ended)}: {took} in all,"
+            f"Started {_minute(occasion.started)}, ended {_minute(occasion.ended)}:"
+            f" {_duration(occasion.ended - occasion.started)} in all,"
             f" of which {report['downtime_seconds']} s without Open WebUI."
         ),
         Table(("phase", "state", "took"), rows),
@@ -98,7 +100,7 @@ def _before_and_after(record: JsonObject, measured: JsonObject) -> Table:
         ("image", facts.get("image"), pods.get("image")),
         ("update strategy", facts.get("strategy"), pods.get("strategy")),
         ("connections a replica may open", None, pods.get("connections_per_replica") or _pools(budget)),
-        ("vector search", None, indexes.get("reason")),
+        ("vector search, as planned", None, indexes.get("reason")),
     ]
     rows = tuple((name, _text(before), _text(after)) for name, before, after in found if before or after)
     return Table(("", "before", "after"), rows)
@@ -116,14 +118,20 @@ def _load_test(report: JsonObject) -> tuple[Block, ...]:
 
 def _costs(report: JsonObject) -> tuple[Block, ...]:
     cost = report["cost"]
-    rows = (("storage a month", f"${cost['before']:,.2f}", f"${cost['after']:,.2f}"),)
-    note = f"From the runbook's prices, which are list prices and not measured: {cost['explanation']}."
-    return (Table(("", "before", "after"), rows), Paragraph(note))
+    columns = ("", "before", "while the old disk is kept", "once it is retired")
+    figures = (f"${cost[when]:,.2f}" for when in ("before", "meanwhile", "after"))
+    whose = (
+        "the runbook's prices; options.disk_price_per_gib and options.files_price_per_gib name others"
+        if cost["runbooks_prices"]
+        else "the prices in this run's options"
+    )
+    note = f"Prices are not measured. From {whose}: {cost['explanation']}."
+    return (Table(columns, (("storage a month", *figures),)), Paragraph(note))
 
 
 def _limits(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
     budget = report["connection_budget"] or {}
-    rows = [*_connection_rows(report, measured), *_share_rows(measured), *_memory_rows(measured)]
+    rows = [*_connection_rows(report, measured), *_share_rows(measured), *_pod_rows(measured), *_node_rows(measured)]
     blocks: list[Block] = [Table(("limit", "figure"), tuple(rows))] if rows else []
     read = (measured.get("server") or budget).get("for_users")
     if (states := budget.get("states")) and budget["for_users"] == read:
@@ -157,13 +165,20 @@ def _share_rows(measured: JsonObject) -> list[tuple[str, str]]:
     share = measured.get("share") or {}
     if not share:
         return []
-    used = f"{share['used_bytes'] / 2**30:,.1f} of {share['total_bytes'] / 2**30:,.1f} GiB used, as a pod sees it"
-    rows = [(f"share {share['claim']}, {share['size']}", used)]
+    rows = [(f"share {share['claim']}, {share['size']}", _fullness(share))]
     if limits := share_iops(share["size"]):
         rows.append(
             ("operations a second", f"{limits[0]:,} sustained, {limits[1]:,} in bursts (Azure's, not measured)")
         )
     return rows
+
+
+def _fullness(share: JsonObject) -> str:
+    """What a pod sees of the share; where the file system is not of the claim's size, it is not the share's alone."""
+    used, total = share["used_bytes"] / 2**30, share["total_bytes"] / 2**30
+    if total > gibibytes(share["size"]) * 1.05:
+        return f"lies on a file system of {total:,.1f} GiB that it does not have to itself: {used:,.1f} GiB used there"
+    return f"{used:,.1f} of {total:,.1f} GiB used, as a pod sees it"
 
 
 def share_iops(size: str) -> tuple[int, int] | None:
@@ -176,7 +191,7 @@ def share_iops(size: str) -> tuple[int, int] | None:
     return (min(3000 + gib, 102_400), min(max(10_000, 3 * gib), 102_400)) if gib else None
 
 
-def _memory_rows(measured: JsonObject) -> list[tuple[str, str]]:
+def _pod_rows(measured: JsonObject) -> list[tuple[str, str]]:
     rows = []
     resources: Mapping[str, Any] = (measured.get("pods") or {}).get("resources") or {}
     if resources:
@@ -188,6 +203,16 @@ def _memory_rows(measured: JsonObject) -> list[tuple[str, str]]:
         )
         rows.append((f"pod {pod} uses", used))
     return rows
+
+
+def _node_rows(measured: JsonObject) -> list[tuple[str, str]]:
+    """What the cluster's nodes have for pods, everybody's."""
+    nodes = measured.get("nodes") or {}
+    if not nodes:
+        return []
+    count = nodes["count"]
+    figures = f"{nodes['memory_bytes'] / 2**30:,.1f} GiB memory and {nodes['cores']:g} cores for all pods"
+    return [(f"{count} node{'' if count == 1 else 's'}", figures)]
 
 
 def _findings(report: JsonObject) -> tuple[Block, ...]:
@@ -207,14 +232,12 @@ def _pools(budget: JsonObject) -> int | None:
     return int(2 * database + pools["pgvector_pool_size"] + pools["pgvector_max_overflow"])
 
 
-def _mebibytes(quantity: str) -> str:
-    """metrics-server's Ki as a person says it; anything else as it is."""
-    return f"{int(quantity[:-2]) / 1024:,.0f} MiB" if quantity.endswith("Ki") else quantity
+def _mebibytes(found: str) -> str:
+    return f"{quantity(found) / 2**20:,.0f} MiB"
 
 
-def _millicores(quantity: str) -> str:
-    """metrics-server's nanocores in thousandths of a core; anything else as it is."""
-    return f"{int(quantity[:-1]) / 1e6:,.0f} m" if quantity.endswith("n") else quantity
+def _millicores(found: str) -> str:
+    return f"{quantity(found) * 1000:,.0f} m"
 
 
 def _joined(*parts: Any) -> str:
@@ -227,6 +250,15 @@ def _count(value: Any) -> str:
 
 def _text(value: Any) -> str:
     return str(value) if value else "–"
+
+
+def _duration(took: timedelta) -> str:
+    """As a person says it: 2 h 5 min, 1 min 12 s, 40 s."""
+    hours, seconds = divmod(round(took.total_seconds()), 3600)
+    minutes, seconds = divmod(seconds, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def _day(at: datetime) -> str:

@@ -1,5 +1,6 @@
-"""The handbook's advice: which wall comes next, how to go back, which command to type. Pure."""
+"""The handbook's advice: which wall comes next, and how to go back. Pure."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from shared.autoscaling import HEADROOM, LARGEST, RESERVED
@@ -35,13 +36,50 @@ def scaling(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
         blocks.append(Commands((by_autoscaler if scaler else by_hand,)))
     blocks += [
         Paragraph(
-            f"Larger servers carry more. With {COMFORTABLE} connections a replica, which is what one used at 20 queries"
-            " at once, by Azure's documented limits:"
+            f"Larger servers carry more: by Azure's documented limits, and with {COMFORTABLE} connections a replica,"
+            " which is what one used at 20 queries at once when this app was made (not measured in this run):"
         ),
         Table(("server", "connections for users", "replicas"), tuple(_servers(for_users))),
-        Bullets(_steps()),
+        *_larger_server(target, for_users),
+        Bullets(tuple(_further_walls(measured))),
     ]
     return tuple(blocks)
+
+
+def _larger_server(target: JsonObject, for_users: int) -> tuple[Block, ...]:
+    """The commands for the next size; the parameter is not changed by the size."""
+    larger = next((sku for sku in AZURE_SKUS if sku.for_users > for_users), None)
+    if larger is None:
+        return ()
+    server = server_arguments(target)
+    lines = (
+        f"az postgres flexible-server update {server} --tier {larger.tier} --sku-name {larger.name}   # restarts it",
+        "az postgres flexible-server parameter set"
+        f" {server.replace('--name', '--server-name')} --name max_connections --value {larger.max_connections}",
+        f"az postgres flexible-server restart {server}",
+        'curl -X POST -H "x-functions-key: $KEY" https://$APP/api/migrations'
+        """ -d '{"mode": "phases", "phases": ["enable_autoscaling"]}'   # reads the new limit""",
+    )
+    text = (
+        f"To {larger.name}, in a quiet hour, because the server restarts twice and nobody is served meanwhile; the size"
+        " alone does not change max_connections:"
+    )
+    return (Paragraph(text), Commands(lines))
+
+
+def _further_walls(measured: JsonObject) -> Iterable[str]:
+    """What comes after the connections, with the figures that were read."""
+    requests = ((measured.get("pods") or {}).get("resources") or {}).get("requests") or {}
+    nodes = measured.get("nodes") or {}
+    if requests and nodes:
+        asked = " and ".join(f"{value} {name}" for name, value in sorted(requests.items(), reverse=True))
+        yield (
+            f"Nodes: every further replica requests {asked}; the nodes have {nodes['memory_bytes'] / 2**30:,.1f} GiB"
+            f" and {nodes['cores']:g} cores for everybody's pods. A pod that stays Pending says Insufficient memory"
+            " or Insufficient cpu: add a node."
+        )
+    yield "The share grows in place: raise spec.resources.requests.storage of its claim; operations grow with its size."
+    yield "PgBouncer is built in from General Purpose on (port 6432) and lets many more pods share the connections."
 
 
 def carried(report: JsonObject, measured: JsonObject) -> tuple[int, int] | None:
@@ -66,16 +104,6 @@ def _servers(for_users: int) -> list[tuple[str, str, str]]:
         )
         rows.append((f"{sku.name} ({sku.tier})", f"{sku.for_users:,}", str(fits)))
     return rows
-
-
-def _steps() -> tuple[str, ...]:
-    return (
-        "A change of the server's size does not change max_connections: set the server parameter too, and restart it.",
-        "PgBouncer is built in from General Purpose on (port 6432) and lets many more pods share the connections.",
-        "After either, run this app's phase enable_autoscaling again: it reads the new limit and raises the maximum.",
-        "A node needs the memory that each further replica requests; pods that stay Pending say Insufficient memory.",
-        "The share grows in place: raise spec.resources.requests.storage of its claim; operations grow with its size.",
-    )
 
 
 def rollback(report: JsonObject, ended: datetime, url: str) -> tuple[Block, ...]:
@@ -113,30 +141,7 @@ def _backup(report: JsonObject) -> tuple[Block, ...]:
     return (Paragraph(text),)
 
 
-def troubleshooting(target: JsonObject, report: JsonObject) -> tuple[Block, ...]:
-    """What one sees, and what to type."""
-    where, name = f"-n {target['namespace']}", target["deployment"]
+def server_arguments(target: JsonObject) -> str:
+    """Of `az postgres flexible-server …`."""
     group = target["postgres_resource_group"] or target["resource_group"]
-    server = f"--resource-group {group} --name {target['postgres_server']}"
-    rows = (
-        (
-            "a pod is not ready",
-            f"kubectl describe pods {where}; kubectl logs deploy/{name} {where} --all-pods --tail=100",
-        ),
-        (
-            "a rollout hangs",
-            f"kubectl rollout status deploy/{name} {where}; kubectl rollout undo deploy/{name} {where}",
-        ),
-        ("remaining connection slots are reserved", f"az postgres flexible-server show {server}; {_sessions()}"),
-        ("pods wait for their volume", f"kubectl describe pvc {target['files_claim']} {where}"),
-        ("the share is full", f"kubectl exec deploy/{name} {where} -- df -h"),
-        ("answers find no documents", f"kubectl logs deploy/{name} {where} | grep -i pgvector"),
-        ("users are signed out at random", f"kubectl get deploy {name} {where} -o yaml | grep -A4 WEBUI_SECRET_KEY"),
-        ("replicas do not follow the load", f"kubectl describe hpa {name} {where}; kubectl top pods {where}"),
-        ("what the migration made", f"kubectl get all,pvc,cm,secret {where} -l scaleout.dev/run={report['run']}"),
-    )
-    return (Table(("what you see", "what to type"), rows),)
-
-
-def _sessions() -> str:
-    return "select application_name, state, count(*) from pg_stat_activity group by 1, 2"
+    return f"--resource-group {group} --name {target['postgres_server']}"

@@ -8,6 +8,7 @@ durable history, so none of them ever holds a secret.
 import enum
 from dataclasses import dataclass, field
 
+from shared.costs import DISK_PER_GIB, FILES_PER_GIB
 from shared.survey import Survey
 from shared.wire import JsonObject
 
@@ -120,6 +121,10 @@ class Options:
     """Turn on the server's PgBouncer and let Open WebUI connect through it; Burstable tiers have none."""
     force_conflicts: bool = False
     """Take over fields that another field manager owns, instead of stopping with the list of conflicts."""
+    disk_price_per_gib: float = DISK_PER_GIB
+    """US dollars a month for the report's costs; the runbook's price. Yours: the Azure pricing calculator."""
+    files_price_per_gib: float = FILES_PER_GIB
+    """The same for the share."""
     soak_seconds: int = 3600
     """How long after the migration the health guard may roll back by itself."""
     autoscaling: bool = False

@@ -4,6 +4,7 @@ Open WebUI itself has no `/metrics` (facts §2), so everything here comes from k
 kubelet, which every Prometheus on Kubernetes scrapes, and from the health guard's own endpoint, `GET /api/metrics`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,15 @@ METRICS = {
 
 WAITS = "CrashLoopBackOff|CreateContainerConfigError|ErrImagePull|ImagePullBackOff|InvalidImageName|RunContainerError"
 
+TEMPLATE = re.compile(r"\{\{\s*\$(\S+).*?\}\}")
+WORDS = {
+    "labels.pod": "the pod",
+    "labels.reason": "its reason",
+    "labels.persistentvolumeclaim": "the share",
+    "value": "so many",
+}
+"""What a person reads where Prometheus puts in the alert's own labels and value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
@@ -52,6 +62,16 @@ class Alert:
     summary: str
     command: str
     """What to type first."""
+
+    @property
+    def meaning(self) -> str:
+        """The summary without Prometheus' templates."""
+        return TEMPLATE.sub(lambda found: WORDS.get(found[1], "…"), self.summary)
+
+    @property
+    def command_for_a_person(self) -> str:
+        """The command without Prometheus' templates."""
+        return TEMPLATE.sub(lambda found: WORDS.get(found[1], "…").upper().replace(" ", "_"), self.command)
 
     def as_rule(self) -> Manifest:
         """In Prometheus' form."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from shared.costs import monthly_cost
+from shared.costs import Prices, monthly_cost
 from shared.model import MigrationRequest, Outcome, RunState
 from shared.wire import JsonObject, to_wire
 
@@ -90,5 +90,7 @@ def _changed_rows(cut: JsonObject) -> int:
 def _cost(survey: JsonObject, request: MigrationRequest) -> JsonObject:
     storage = survey.get("storage") or {}
     creates = not storage.get("files_claim_exists", False)
-    cost: JsonObject = to_wire(monthly_cost(storage.get("size", ""), request.options.share_size, creates_share=creates))
-    return cost
+    options = request.options
+    prices = Prices(options.disk_price_per_gib, options.files_price_per_gib)
+    cost: JsonObject = to_wire(monthly_cost(storage.get("size", ""), options.share_size, prices, creates_share=creates))
+    return cost | {"runbooks_prices": prices.are_the_runbooks}

@@ -101,6 +101,8 @@ def _options_problems(options: Mapping[str, Any]) -> list[str]:
         "cut_over_deadline_seconds": (30, 24 * 3600),
         "retire_deadline_seconds": (1, 30 * 24 * 3600),
         "soak_seconds": (0, 30 * 24 * 3600),
+        "disk_price_per_gib": (0, 1000),
+        "files_price_per_gib": (0, 1000),
         "load_test_users": (1, 1000),
         "load_test_seconds": (5, 3600),
         "load_test_trials": (1, 8),

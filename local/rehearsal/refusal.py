@@ -49,7 +49,7 @@ def refused_report(problem: Problem) -> dict[str, Any]:
         "criteria": [],
         "phases": [{"name": phase.name, "state": "pending", "seconds": 0.0} for phase in PHASES],
         "connection_budget": None,
-        "cost": {"before": 0.0, "after": 0.0, "explanation": "nothing was planned"},
+        "cost": {"before": 0.0, "meanwhile": 0.0, "after": 0.0, "explanation": "nothing was planned"},
         "problems": [{"phase": "preflight"} | to_wire(problem)],
         "changes": [],
         "store": {},

@@ -4,12 +4,13 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from fix_record import MEASURED, OCCASION, finished
+from fix_record import MEASURED, OCCASION, TARGET, finished
 
 from api.handbooks import migration_before, wrote_one
 from api.runs import Run
 from shared.documents import Bullets, Commands, Document, Paragraph, Section, Table, to_html, to_markdown
 from shared.handbook import for_later_phases, handbook, share_iops
+from shared.monitoring import alerts
 
 
 def text(record=None):
@@ -36,7 +37,7 @@ def test_it_says_what_was_done_how_long_and_how_long_nobody_was_served():
     found = text()
     assert "2,619 chunks in 29 collections" in found
     assert "away for 6.9 s" in found
-    assert "0:09:00 in all" in found
+    assert "9 min 0 s in all" in found
     assert "| cut_over | done | 7.8 s |" in found
 
 
@@ -89,8 +90,52 @@ def test_the_way_back_is_this_runs_and_ends_when_it_ends():
 
 def test_commands_carry_this_clusters_names():
     found = text()
-    for command in ("kubectl describe hpa open-webui -n ollama", "--resource-group rg --name psql-main"):
+    for command in (
+        "kubectl describe hpa open-webui -n ollama",
+        "--resource-group rg --server-name psql-main --name max_connections --query value",
+        "kubectl describe pods -n ollama -l app=open-webui",
+        "update --resource-group rg --name psql-main --tier Burstable --sku-name Standard_B2s",
+        "--name max_connections --value 429",
+    ):
         assert command in found
+
+
+def test_nobody_is_told_to_undo_a_rollout_into_the_old_store():
+    assert "rollout undo" not in text()
+    assert "Never undo to a revision from before the migration" in text()
+
+
+def test_a_file_system_that_is_not_the_shares_alone_is_not_called_its_size():
+    here = MEASURED | {"share": MEASURED["share"] | {"size": "100Gi"}}
+    found = text(finished(measured=here))
+    assert "lies on a file system of 1,024.0 GiB that it does not have to itself" in found
+    assert "3.0 of 1,024.0 GiB" not in found
+
+
+def test_costs_say_whose_prices_they_are():
+    assert "From the runbook's prices" in text()
+    own = text(finished(disk_price_per_gib=1.0, files_price_per_gib=2.0))
+    assert "| storage a month | $10.00 | $210.00 | $200.00 |" in own
+    assert "the prices in this run's options" in own
+
+
+def test_the_alerts_stand_with_what_to_type_when_they_were_installed():
+    assert "OpenWebUIDown" not in text()
+    record = finished()
+    record["report"]["results"]["install_monitoring"] = {"rules": 9, "objects": []}
+    found = text(record)
+    for alert in alerts(TARGET):
+        assert f"| {alert.name} | {alert.severity} | {alert.minutes} min |" in found
+    assert "{{" not in found
+    assert "kubectl describe pod THE_POD -n ollama" in found
+
+
+def test_the_nodes_are_the_wall_after_the_connections():
+    nodes = {"count": 2, "memory_bytes": 28 * 2**30, "cores": 7.6}
+    found = text(finished(measured=MEASURED | {"nodes": nodes}))
+    assert "| 2 nodes | 28.0 GiB memory and 7.6 cores for all pods |" in found
+    assert "every further replica requests 1Gi memory and 500m cpu; the nodes have 28.0 GiB and 7.6 cores" in found
+    assert "Nodes:" not in text()
 
 
 @pytest.mark.parametrize("measured", [MEASURED, None, {"at": MEASURED["at"], "unread": {"memory": "no metrics"}}])
