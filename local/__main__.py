@@ -42,6 +42,7 @@ def rehearse(
     picture: Annotated[Path | None, typer.Option(help="write a picture of the end, as SVG")] = None,
     guard: Annotated[bool, typer.Option("--guard", help="then put the health guard on trial")] = False,
     full: Annotated[bool, typer.Option("--full", help="with autoscaling, monitoring, load test and handbook")] = False,
+    scaling: Annotated[bool, typer.Option("--scaling", help="then put the autoscaler on trial, under load")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="stay up afterwards, with the monitor page")] = False,
 ) -> None:
     """Run a whole migration on this machine, from nothing, on the sample or on your own data."""
@@ -57,6 +58,7 @@ def rehearse(
         keep=keep,
         guard=guard,
         full=full,
+        scaling=scaling,
         target=_pairs(target, "--target"),
         options=_pairs(option, "--option"),
     )

@@ -74,9 +74,14 @@ def size(board: JsonObject) -> tuple[int, int]:
     return 1376, max(panel.top + panel.height for panel in panels(board)) * CELL_HEIGHT + 72
 
 
+def step_of(start: float, end: float) -> float:
+    """Seconds between two points."""
+    return max(1.0, (end - start) / 400)
+
+
 def read(panel: Panel, source: Prometheus, start: float, end: float) -> list[Line]:
     """The panel's series over this time, in the colours of the legend."""
-    step = max(1.0, (end - start) / 400)
+    step = step_of(start, end)
     named: list[tuple[str, bool, Series]] = []
     for target in panel.targets:
         found = source.query_range(target.expression, start, end, step)
@@ -137,9 +142,22 @@ def _times(frame: Frame) -> list[str]:
 
 
 def _path(line: Line, frame: Frame) -> str:
-    points = " ".join(f"{frame.x(at):.1f},{frame.y(value):.1f}" for at, value in line.points)
     style = 'stroke-dasharray="8 8"' if line.dashed else ""
-    return f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="2" {style}/>'
+    return "".join(
+        f'<polyline points="{" ".join(f"{frame.x(at):.1f},{frame.y(value):.1f}" for at, value in part)}"'
+        f' fill="none" stroke="{line.colour}" stroke-width="2" stroke-linecap="round" {style}/>'
+        for part in _unbroken(line.points, step_of(frame.start, frame.end))
+    )
+
+
+def _unbroken(points: list[tuple[float, float]], step: float) -> list[list[tuple[float, float]]]:
+    """Parts without a gap: where there was nothing, no line is drawn."""
+    parts: list[list[tuple[float, float]]] = []
+    for point in points:
+        if not parts or point[0] - parts[-1][-1][0] > step * 1.5:
+            parts.append([])
+        parts[-1].append(point)
+    return parts
 
 
 def _ticks(highest: float, *, whole: bool, binary: bool) -> list[float]:

@@ -44,7 +44,7 @@ class Operator:
         self._dynamic = dynamic.DynamicClient(self._api)  # type: ignore[no-untyped-call]
         self.node_label = node_label
 
-    def install(self, data: Path, volumes: Path, database_url: str) -> None:
+    def install(self, data: Path, volumes: Path, database_url: str, cpu_request: str) -> None:
         """Bring up one replica on a disk that holds a copy of `data`."""
         names = self.names
         namespace = {"name": names.namespace, "labels": {OURS: "true"}}
@@ -52,7 +52,7 @@ class Operator:
         self._apply(self._object("v1", "Secret", names.database_secret) | {"stringData": {"url": database_url}})
         self._apply(_claim(self._object("v1", "PersistentVolumeClaim", names.disk_claim)))
         self._fill_disk(data, volumes)
-        self._apply(self._deployment())
+        self._apply(self._deployment(cpu_request))
         self._apply(self._service())
 
     def wait_until_ready(self, replicas: int = 1, seconds: float = 120) -> None:
@@ -204,7 +204,7 @@ class Operator:
         shutil.copytree(data, volumes / claim.spec.volume_name, dirs_exist_ok=True, symlinks=True)
         batch.delete_namespaced_job(name, names.namespace, propagation_policy="Background")
 
-    def _deployment(self) -> dict[str, Any]:
+    def _deployment(self, cpu_request: str) -> dict[str, Any]:
         names, labels = self.names, {"app": self.names.deployment}
         reference = {"secretKeyRef": {"name": names.database_secret, "key": "url"}}
         container = {
@@ -216,7 +216,7 @@ class Operator:
                 {"name": "WEBUI_NAME", "value": "Open WebUI"},
                 {"name": "DATA_DIR", "value": MOUNT},
             ],
-            "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+            "resources": {"requests": {"cpu": cpu_request, "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
             "readinessProbe": {"httpGet": {"path": "/health", "port": 8080}, "periodSeconds": 5},
             "volumeMounts": [{"name": "data", "mountPath": MOUNT}],
         }

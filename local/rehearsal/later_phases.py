@@ -33,7 +33,7 @@ def check(app: AppClient, run: str, build: Path, say: Callable[[str], None], kub
         (build / name).write_text(app.handbook(run, format_))
     exposition = app.metrics()
     exposed = {name for name, source in METRICS.items() if source == "guard" and f"# TYPE {name} " in exposition}
-    cluster = _admin(kubeconfig)
+    cluster = admin(kubeconfig)
     say("prometheus-operator; the later phases once more, alone")
     operator.install(config.new_client_from_config(str(kubeconfig)))  # type: ignore[no-untyped-call]
     later = app.start({"mode": "phases", "phases": list(PHASES), "options": ALONE})
@@ -50,7 +50,9 @@ def check(app: AppClient, run: str, build: Path, say: Callable[[str], None], kub
     return {"handbook": sorted(HANDBOOKS.values()), "run_alone": later, "metrics": sorted(exposed), "rule": rule}
 
 
-def _admin(kubeconfig: Path) -> KubernetesCluster:
+def admin(kubeconfig: Path) -> KubernetesCluster:
+    """The cluster, for looking: with all rights."""
+
     def connect() -> Any:
         return config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
 

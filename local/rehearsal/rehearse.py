@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from local.rehearsal import fingerprint, guard_trial, later_phases, restore, watch
+from local.rehearsal import fingerprint, guard_trial, later_phases, restore, scaling_trial, watch
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
 from local.rehearsal.picture import draw
@@ -49,13 +49,16 @@ class Wishes:
     """Also the later phases: autoscaling, monitoring, load test, handbook."""
     guard: bool = False
     """Put the health guard on trial after the migration."""
+    scaling: bool = False
+    """Put the autoscaler on trial after the migration, on a server with room for more replicas."""
     port: int = 0
     target: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
         """Of `POST /api/migrations`."""
-        later = later_phases.OPTIONS if self.full else {}
+        later: dict[str, Any] = scaling_trial.OPTIONS if self.scaling else {}
+        later = later | (later_phases.OPTIONS if self.full else {})
         mode = "plan" if self.plan_only else "migrate"
         return {"mode": mode, "target": self.target, "options": {"replicas": self.replicas} | later | self.options}
 
@@ -92,6 +95,7 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         wishes.port,
         list(wishes.faults),
         _guard_settings(wishes),
+        **(scaling_trial.WORLD if wishes.scaling else {}),
     )
     if problem := unreadable_store(data):
         report = refused_report(problem)
@@ -135,20 +139,24 @@ def serve(wishes: Wishes, console: Console) -> int:
 
 
 def _guard_settings(wishes: Wishes) -> dict[str, str]:
-    if wishes.guard:
+    if wishes.guard or wishes.scaling:
         return guard_trial.SETTINGS
     return watch.GUARD_SETTINGS if wishes.full else {}
 
 
 def _run(world: World, wishes: Wishes, console: Console) -> dict[str, Any]:
     """With the later phases a Prometheus watches from the beginning."""
-    if not wishes.full:
+    if not (wishes.full or wishes.scaling):
         return _migrate(world, wishes, console, lambda _app, _run: {})
     with watch.watching(world, world.say) as eyes:
 
         def go_on(app: AppClient, run: str) -> dict[str, Any]:
-            later = later_phases.check(app, run, BUILD, world.say, eyes.site.kubeconfig)
-            return {"later_phases": later, "monitoring": eyes.check(BUILD)}
+            found: dict[str, Any] = {}
+            if wishes.full:
+                found["later_phases"] = later_phases.check(app, run, BUILD, world.say, eyes.site.kubeconfig)
+            if wishes.scaling:
+                found["scaling"] = scaling_trial.Trial(world, app, later_phases.admin(eyes.site.kubeconfig)).hold()
+            return found | {"monitoring": eyes.check(BUILD)}
 
         return _migrate(world, wishes, console, go_on)
 
@@ -282,7 +290,7 @@ def _shown(path: Path) -> Path:
 
 
 def _exit_code(report: dict[str, Any]) -> int:
-    if report.get("unchanged") is False or "failure" in report.get("guard", {}):
+    if report.get("unchanged") is False or any("failure" in report.get(trial, {}) for trial in ("guard", "scaling")):
         return FAILED
     if report["results"].get("load_test", {}).get("verdict") in {"failed", "not measured"}:
         return FAILED  # a migration stands whatever its load test says; a rehearsal is there to find out

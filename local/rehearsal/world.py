@@ -19,6 +19,7 @@ from local.postgres.roles import SUPERUSER
 from local.rehearsal.current_state import Names, Operator
 from local.rehearsal.processes import ROOT, Children
 from local.sample import load_sql
+from shared.azure_skus import AZURE_SKUS, AzureSku
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 GROUP, CLUSTER, VAULT, SERVER = "rg-rehearsal", "aks-rehearsal", "kv-rehearsal", "psql-rehearsal"
@@ -27,6 +28,8 @@ ADMINISTRATOR_SECRET = "open-webui-administrator"  # noqa: S105 - the name of a 
 OPERATOR_ROLE = ROOT / "infra" / "monitoring" / "prometheus-operator" / "role.yaml"
 ROLES = [*sorted((ROOT / "infra" / "kubernetes" / "rbac").glob("*.yaml")), OPERATOR_ROLE]
 """What an operator applies on AKS for the app's identity."""
+AUTOSCALER_SYNC_SECONDS = 15.0
+SMALLEST = AZURE_SKUS[0]
 NODE_LABEL = {"scaleout.dev/rehearsal-node": NODE}
 
 type Say = Callable[[str], None]
@@ -68,6 +71,12 @@ class World:
     faults: list[dict[str, Any]] = field(default_factory=list)
     guard: dict[str, str] = field(default_factory=dict)
     """Settings of the health guard; without any it observes every minute."""
+    size: AzureSku = SMALLEST
+    """Of the database server."""
+    haste: float = 1.0
+    """How many times as fast an autoscaler's windows pass."""
+    cpu_request: str = "500m"
+    """Of Open WebUI's container."""
     url: str = ""
     key: str = ""
     admin_url: str = ""
@@ -84,7 +93,11 @@ class World:
         children = self._children = Children(self.layout.run / "logs")
         self.say("PostgreSQL")
         database = children.start(
-            "postgres", ["local.postgres", "--dir", str(self.layout.postgres), "--azure-extensions", ""]
+            "postgres",
+            [
+                *("local.postgres", "--dir", str(self.layout.postgres), "--azure-extensions", ""),
+                *("--max-connections", str(self.size.max_connections)),
+            ],
         )
         self.admin_url, self.app_url = database["admin_url"], database["app_url"]
         self._load(app_sql, database)
@@ -95,7 +108,7 @@ class World:
         if self.kubeconfig:
             self.operator.remove()
         self.installed = True
-        self.operator.install(data, self.layout.volumes, self.app_url)
+        self.operator.install(data, self.layout.volumes, self.app_url, self.cpu_request)
         self.say("Azure endpoints")
         azure = children.start("azure", self._azure_arguments(kubeconfig, database))
         self.say("Functions host")
@@ -125,7 +138,9 @@ class World:
         if kubeconfig is None:
             folder = self.layout.run / "cluster"
             grants = [word for role in ROLES for word in ("--grant", str(role))]
-            ready = children.start("cluster", ["local.cluster", "--dir", str(folder), "--fresh", *grants])
+            sync = AUTOSCALER_SYNC_SECONDS / self.haste
+            hasty = ("--autoscaler-haste", str(self.haste), "--autoscaler-sync-seconds", str(sync))
+            ready = children.start("cluster", ["local.cluster", "--dir", str(folder), "--fresh", *hasty, *grants])
             kubeconfig = Path(ready["kubeconfig"])
         folder = self.layout.run / "kubelet"
         children.start(
@@ -151,7 +166,7 @@ class World:
             "subscription_id": SUBSCRIPTION,
             "vaults": {VAULT: self._secrets(passwords["scaleout_admin"])},
             "clusters": {f"{GROUP}/{CLUSTER}": {"kubeconfig": str(self._of_the_app(kubeconfig))}},
-            "servers": {f"{GROUP}/{SERVER}": {"fqdn": "127.0.0.1", "version": "18", "superuser_url": superuser}},
+            "servers": {f"{GROUP}/{SERVER}": self._server(superuser)},
         }
         folder = self.layout.run / "azure"
         folder.mkdir()
@@ -159,6 +174,10 @@ class World:
         file.touch(mode=0o600)
         file.write_text(json.dumps(content, indent=1))
         return ["local.azure", "--config", str(file), "--dir", str(folder)]
+
+    def _server(self, superuser_url: str) -> dict[str, Any]:
+        size = {"sku": {"name": self.size.name, "tier": self.size.tier}}
+        return {"fqdn": "127.0.0.1", "version": "18", "superuser_url": superuser_url, **size}
 
     def _secrets(self, password: str) -> dict[str, str]:
         """What an operator keeps in the vault; the stand-in looks at no password that came with the data."""
