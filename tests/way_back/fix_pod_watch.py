@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kubernetes import client, config, watch
+from urllib3.exceptions import ProtocolError
 
 
 def store_of(pod: dict[str, Any]) -> str:
@@ -51,8 +53,9 @@ class PodWatch:
         listing = self._watch.stream(
             self._api.list_namespaced_pod, namespace, label_selector=labels, timeout_seconds=600
         )
-        for event in listing:
-            self.events.append({"type": event["type"], "object": event["raw_object"]})
+        with suppress(ProtocolError):  # the API server ended first
+            for event in listing:
+                self.events.append({"type": event["type"], "object": event["raw_object"]})
 
     def stop(self) -> list[dict[str, Any]]:
         """End it; the events until now."""
