@@ -65,7 +65,10 @@ def scrape_job() -> dict[str, Any]:
 
 
 def azure_rule_group(target: Target) -> dict[str, Any]:
-    """An ARM template. Source: Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01."""
+    """An ARM template.
+
+    Source: Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01; how Azure/prometheus-collector scopes its own.
+    """
     group = {
         "type": "Microsoft.AlertsManagement/prometheusRuleGroups",
         "apiVersion": "2023-03-01",
@@ -73,12 +76,14 @@ def azure_rule_group(target: Target) -> dict[str, Any]:
         "location": "[resourceGroup().location]",
         "properties": {
             "interval": "PT1M",
-            "scopes": ["[parameters('workspace')]"],
+            "scopes": ["[parameters('workspace')]", "[parameters('cluster')]"],
+            "clusterName": "[last(split(parameters('cluster'), '/'))]",  # a workspace may serve several clusters
             "rules": [_azure_rule(alert) for alert in alerts(target)],
         },
     }
     described = {
         "workspace": "Resource id of the Azure Monitor workspace.",
+        "cluster": "Resource id of the AKS cluster.",
         "actionGroup": "Resource id: whom to call.",
     }
     return {
@@ -99,6 +104,7 @@ def _azure_rule(alert: Alert) -> dict[str, Any]:
         "severity": SEVERITIES[alert.severity],
         "labels": rule["labels"],
         "annotations": rule["annotations"],
+        "resolveConfiguration": {"autoResolved": True, "timeToResolve": f"PT{max(2, alert.minutes)}M"},
         "actions": [{"actionGroupId": "[parameters('actionGroup')]"}],
     }
 

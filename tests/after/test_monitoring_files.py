@@ -57,6 +57,15 @@ def test_azure_has_the_same_rules():
         assert not found["expression"].startswith("[")  # ARM would evaluate it
 
 
+def test_azures_rules_look_at_one_cluster_and_resolve_by_themselves():
+    [group] = json.loads(FILES["azure/rules.json"])["resources"]
+    parameters = json.loads(FILES["azure/rules.json"])["parameters"]
+    assert group["properties"]["scopes"] == ["[parameters('workspace')]", "[parameters('cluster')]"]
+    assert group["properties"]["clusterName"] == "[last(split(parameters('cluster'), '/'))]"
+    assert all(rule["resolveConfiguration"]["autoResolved"] for rule in group["properties"]["rules"])
+    assert set(parameters) == {"workspace", "cluster", "actionGroup"}
+
+
 def test_no_file_but_the_scrape_configuration_asks_for_a_key():
     assert {name for name, text in FILES.items() if "SCALEOUT_KEY" in text} == {
         "scrape.yaml",
