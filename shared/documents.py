@@ -17,7 +17,9 @@ table { border-collapse: collapse; width: 100%; margin: 1rem 0; display: block; 
 th, td { text-align: left; vertical-align: top; padding: .35rem .7rem; border-bottom: 1px solid var(--line) }
 th { background: var(--soft) }
 figure { margin: 1rem 0; overflow-x: auto } svg { max-width: 100%; height: auto }
-pre { background: var(--soft); padding: .7rem 1rem; overflow-x: auto; border-radius: 6px }
+code { font: .86em ui-monospace, monospace; overflow-wrap: anywhere }
+pre { font: .86em/1.5 ui-monospace, monospace; background: var(--soft); padding: .7rem 1rem }
+pre { overflow-x: auto; border-radius: 6px }
 @media print { body { max-width: none; margin: 0 } h2 { break-after: avoid } }
 """.strip()
 
@@ -31,6 +33,8 @@ class Paragraph:
 class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    commands: int | None = None
+    """The column that holds what somebody types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,9 @@ def _markdown(block: Block) -> str:
             return f"![{words}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
         case Commands(lines):
             return "\n".join(["```sh", *lines, "```"])
-        case Table(head, rows):
-            return "\n".join([_row(head), _row(["---"] * len(head)), *(_row(row) for row in rows)])
+        case Table(head, rows, commands):
+            typed = [[f"`{cell}`" if i == commands and cell else cell for i, cell in enumerate(row)] for row in rows]
+            return "\n".join([_row(head), _row(["---"] * len(head)), *(_row(row) for row in typed)])
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -123,7 +128,12 @@ def _html(block: Block) -> str:
             return f'<figure aria-label="{html.escape(words)}">{svg}</figure>'
         case Commands(lines):
             return "<pre>" + html.escape("\n".join(lines)) + "</pre>"
-        case Table(head, rows):
+        case Table(head, rows, commands):
             titles = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-            cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+            cells = ("".join(_cell(cell, is_typed=i == commands) for i, cell in enumerate(row)) for row in rows)
             return f"<table><tr>{titles}</tr>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
+
+
+def _cell(text: str, *, is_typed: bool) -> str:
+    shown = html.escape(text)
+    return f"<td><code>{shown}</code></td>" if is_typed and text else f"<td>{shown}</td>"

@@ -18,6 +18,10 @@ from shared.quantities import quantity
 from shared.wire import JsonObject
 
 SKIPPED = "skipped"
+WEB_SEARCH = "web-search"
+"""Kind of a collection in the reader's report."""
+EXPECTATIONS = {"downtime", "field_owners", "load"}
+"""Notes of a plan about what it will do; the others are about the data, and stay true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ def _before_and_after(record: JsonObject, measured: JsonObject) -> Table:
         ("replicas", facts.get("replicas"), pods.get("replicas") or report["replicas_ready"]),
         ("vectors in", f"ChromaDB {store.get('version_hint') or ''}".strip(), "PGVector, table document_chunk"),
         ("chunks", _count(store.get("rows")), _count(report["rows_verified"])),
+        ("left in the old store", None, _left_out(store)),
         ("files and models on", f"disk {disk}", f"share {report['target']['files_claim']}, {share}, mounted by all"),
         ("image", facts.get("image"), pods.get("image")),
         ("update strategy", facts.get("strategy"), pods.get("strategy")),
@@ -104,6 +109,16 @@ def _before_and_after(record: JsonObject, measured: JsonObject) -> Table:
     ]
     rows = tuple((name, _text(before), _text(after)) for name, before, after in found if before or after)
     return Table(("", "before", "after"), rows)
+
+
+def _left_out(store: JsonObject) -> str:
+    """Why there are fewer chunks afterwards; empty: there are not."""
+    rows = [each["rows"] for each in store.get("collections") or [] if each["kind"] == WEB_SEARCH]
+    return (
+        f"{sum(rows):,} chunks of {len(rows)} throw-away collection{'' if len(rows) == 1 else 's'} of web searches"
+        if sum(rows)
+        else ""
+    )
 
 
 def _criteria(report: JsonObject) -> tuple[Block, ...]:
@@ -216,7 +231,8 @@ def _node_rows(measured: JsonObject) -> list[tuple[str, str]]:
 
 
 def _findings(report: JsonObject) -> tuple[Block, ...]:
-    rows = tuple((p["severity"], p["message"], p["hint"]) for p in report["problems"] if p["severity"] != "note")
+    told = (p for p in report["problems"] if p["severity"] != "note" or p["code"] not in EXPECTATIONS)
+    rows = tuple((p["severity"], p["message"], p["hint"]) for p in told)
     return (Table(("", "what", "what to do"), rows),) if rows else ()
 
 

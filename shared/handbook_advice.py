@@ -138,7 +138,11 @@ def _backup(report: JsonObject) -> tuple[Block, ...]:
     text = (
         f"The backup of vector_db is backup/{name} on the share, {backup['bytes']:,} bytes, SHA-256 {backup['sha256']}."
     )
-    return (Paragraph(text),)
+    found = (report["results"].get("protect_source") or {}).get("snapshot") or {}
+    restore = "To restore from it by hand: infra/kubernetes/restore-backup.yaml."
+    if found.get("name"):
+        restore += f" VolumeSnapshot {found['name']} holds the disk as it was at {found['taken_at']}."
+    return (Paragraph(text), Paragraph(restore))
 
 
 def server_arguments(target: JsonObject) -> str:

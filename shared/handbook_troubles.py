@@ -5,7 +5,7 @@ import dataclasses
 from shared.documents import Block, Paragraph, Table
 from shared.handbook_advice import server_arguments
 from shared.model import Target
-from shared.monitoring import alerts
+from shared.monitoring import SESSIONS, alerts
 from shared.wire import JsonObject
 
 
@@ -15,27 +15,29 @@ def troubleshooting(record: JsonObject) -> tuple[Block, ...]:
     target, name = report["target"], report["target"]["deployment"]
     where, claim = f"-n {target['namespace']}", target["files_claim"]
     pods = f"{where} -l {_selector(record)}"
+    size = report["options"]["share_size"]
+    grow = f"kubectl patch pvc {claim} {where} -p"
     rows = (
-        ("a pod is not ready", f"kubectl describe pods {pods}; kubectl logs {pods} --all-containers --tail=100"),
+        ("a pod is not ready", f"kubectl describe pods {pods}"),
+        ("a pod is not ready, or restarts", f"kubectl logs {pods} --all-containers --tail=100"),
         (
-            "a rollout hangs",
-            f"kubectl rollout status deploy/{name} {where}; kubectl rollout history deploy/{name} {where}. Never undo"
-            " to a revision from before the migration: it brings the old store back without what users did since",
+            "a rollout hangs. Never undo it to a revision from before the migration: that brings the old store back"
+            " without what users did since",
+            f"kubectl rollout status deploy/{name} {where}; kubectl rollout history deploy/{name} {where}",
         ),
-        ("remaining connection slots are reserved", f"in psql: {_sessions()}; the limit: {_limit(target)}"),
+        ("remaining connection slots are reserved: who holds them, in psql", SESSIONS),
+        ("remaining connection slots are reserved: the limit", _limit(target)),
         ("pods wait for their volume", f"kubectl describe pvc {claim} {where}"),
         (
-            "the share is full",
-            f"kubectl patch pvc {claim} {where} -p"
-            """ '{"spec": {"resources": {"requests": {"storage": "SIZE"}}}}', with a larger SIZE than"""
-            f" {report['options']['share_size']}",
+            f"the share is full (NEW_SIZE: more than {size})",
+            grow + """ '{"spec": {"resources": {"requests": {"storage": "NEW_SIZE"}}}}'""",
         ),
         ("answers find no documents", f"kubectl logs {pods} --tail=-1 | grep -iE 'pgvector|document_chunk'"),
         ("users are signed out at random", f"kubectl get deploy {name} {where} -o yaml | grep -A4 WEBUI_SECRET_KEY"),
         ("replicas do not follow the load", f"kubectl describe hpa {name} {where}; kubectl top pods {pods}"),
         ("what the migration made", f"kubectl get all,pvc,cm,secret {where} -l scaleout.dev/run={report['run']}"),
     )
-    return (Table(("what you see", "what to type"), rows), *_alerts(report))
+    return (Table(("what you see", "what to type"), rows, commands=1), *_alerts(report))
 
 
 def _alerts(report: JsonObject) -> tuple[Block, ...]:
@@ -49,7 +51,7 @@ def _alerts(report: JsonObject) -> tuple[Block, ...]:
         Paragraph(
             "The alerts that were installed, how long a state must last before each fires, and what to type first:"
         ),
-        Table(("alert", "severity", "after", "what it says", "what to type first"), rows),
+        Table(("alert", "severity", "after", "what it says", "what to type first"), rows, commands=4),
     )
 
 
@@ -63,7 +65,3 @@ def _selector(record: JsonObject) -> str:
 def _limit(target: JsonObject) -> str:
     server = server_arguments(target).replace("--name", "--server-name")
     return f"az postgres flexible-server parameter show {server} --name max_connections --query value"
-
-
-def _sessions() -> str:
-    return "select application_name, state, count(*) from pg_stat_activity group by 1, 2"

@@ -4,7 +4,6 @@ Open WebUI itself has no `/metrics` (facts §2), so everything here comes from k
 kubelet, which every Prometheus on Kubernetes scrapes, and from the health guard's own endpoint, `GET /api/metrics`.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,14 +40,9 @@ METRICS = {
 
 WAITS = "CrashLoopBackOff|CreateContainerConfigError|ErrImagePull|ImagePullBackOff|InvalidImageName|RunContainerError"
 
-TEMPLATE = re.compile(r"\{\{\s*\$(\S+).*?\}\}")
-WORDS = {
-    "labels.pod": "the pod",
-    "labels.reason": "its reason",
-    "labels.persistentvolumeclaim": "the share",
-    "value": "so many",
-}
-"""What a person reads where Prometheus puts in the alert's own labels and value."""
+SESSIONS = "select application_name, state, count(*) from pg_stat_activity group by 1, 2"
+POD = "{{ $labels.pod }}"
+"""What Prometheus replaces by the pod that an alert is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +57,16 @@ class Alert:
     command: str
     """What to type first."""
 
+    means: str = ""
+    """The summary where no alert has filled it in; empty: the summary itself."""
+
     @property
     def meaning(self) -> str:
-        """The summary without Prometheus' templates."""
-        return TEMPLATE.sub(lambda found: WORDS.get(found[1], "…"), self.summary)
+        return self.means or self.summary
 
     @property
     def command_for_a_person(self) -> str:
-        """The command without Prometheus' templates."""
-        return TEMPLATE.sub(lambda found: WORDS.get(found[1], "…").upper().replace(" ", "_"), self.command)
+        return self.command.replace(POD, "POD")
 
     def as_rule(self) -> Manifest:
         """In Prometheus' form."""
@@ -129,7 +124,8 @@ def _pod_alerts(target: Target) -> tuple[Alert, ...]:
             2,
             "critical",
             "{{ $labels.pod }} cannot start: {{ $labels.reason }}",
-            f"kubectl describe pod {{{{ $labels.pod }}}} {where}",
+            f"kubectl describe pod {POD} {where}",
+            "a pod cannot start, and why",
         ),
         Alert(
             "OpenWebUIRestarts",
@@ -137,7 +133,8 @@ def _pod_alerts(target: Target) -> tuple[Alert, ...]:
             1,
             "warning",
             "{{ $labels.pod }} restarts again and again",
-            f"kubectl logs {{{{ $labels.pod }}}} {where} --previous --tail=100",
+            f"kubectl logs {POD} {where} --previous --tail=100",
+            "a pod restarts again and again",
         ),
         Alert(
             "OpenWebUITooFewReplicas",
@@ -169,6 +166,7 @@ def _service_alerts(target: Target) -> tuple[Alert, ...]:
             "warning",
             "a replica takes {{ $value }} s to answer /ready, which asks the database and Redis",
             f"kubectl top pods {where}; then the database's connections and CPU",
+            "a replica takes over 2 s to answer /ready, which asks the database and Redis",
         ),
         Alert(
             "ScaleoutGuardSilent",
@@ -184,7 +182,6 @@ def _service_alerts(target: Target) -> tuple[Alert, ...]:
 def _capacity_alerts(target: Target) -> tuple[Alert, ...]:
     s, where = selectors(target), f"-n {target.namespace}"
     used = f"scaleout_connections_used{{{s.guard}}} / scaleout_connections_for_users{{{s.guard}}}"
-    sessions = "select application_name, state, count(*) from pg_stat_activity group by 1, 2"
     volume = [f"kubelet_volume_stats_{what}_bytes{{{s.claim}}}" for what in ("used", "capacity")]
     return (
         Alert(
@@ -193,7 +190,8 @@ def _capacity_alerts(target: Target) -> tuple[Alert, ...]:
             5,
             "warning",
             "{{ $value | humanizePercentage }} of the database's connections are taken",
-            sessions,
+            SESSIONS,
+            "over 80 % of the database's connections are taken",
         ),
         Alert(
             "DatabaseConnectionsNearlyGone",
@@ -201,7 +199,8 @@ def _capacity_alerts(target: Target) -> tuple[Alert, ...]:
             1,
             "critical",
             "{{ $value | humanizePercentage }} of the database's connections are taken: the next pods will be refused",
-            f"{sessions}; kubectl scale deploy/{target.deployment} {where} to fewer replicas",
+            f"{SESSIONS}; kubectl scale deploy/{target.deployment} {where} to fewer replicas",
+            "over 95 % of the database's connections are taken: the next pods will be refused",
         ),
         Alert(
             "ShareNearlyFull",
@@ -210,6 +209,7 @@ def _capacity_alerts(target: Target) -> tuple[Alert, ...]:
             "warning",
             "{{ $labels.persistentvolumeclaim }} is {{ $value | humanizePercentage }} full",
             f"kubectl edit pvc {target.files_claim} {where}   # spec.resources.requests.storage grows in place",
+            "the share is over 85 % full",
         ),
     )
 

@@ -102,7 +102,32 @@ def test_commands_carry_this_clusters_names():
 
 def test_nobody_is_told_to_undo_a_rollout_into_the_old_store():
     assert "rollout undo" not in text()
-    assert "Never undo to a revision from before the migration" in text()
+    assert "Never undo it to a revision from before the migration" in text()
+
+
+def test_chunks_that_were_left_out_are_accounted_for():
+    record = finished()
+    record["report"]["store"]["chroma"]["collections"] = [
+        {"name": "a", "rows": 2616, "kind": "knowledge"},
+        {"name": "web-search-1", "rows": 3, "kind": "web-search"},
+        {"name": "web-search-2", "rows": 4, "kind": "web-search"},
+    ]
+    assert "| left in the old store | – | 7 chunks of 2 throw-away collections of web searches |" in text(record)
+    assert "left in the old store" not in text()
+
+
+def test_what_was_found_in_the_data_is_told():
+    record = finished()
+    nul = {"code": "nul", "severity": "note", "message": "3 rows contain NUL", "hint": "Copied without it."}
+    record["report"]["problems"].append(nul)
+    assert "| note | 3 rows contain NUL | Copied without it. |" in text(record)
+
+
+def test_the_snapshot_of_the_disk_is_named():
+    record = finished()
+    snapshot = {"name": "x-disk-before", "taken_at": "2026-05-04T20:00:10Z"}
+    record["report"]["results"]["protect_source"] = {"snapshot": snapshot}
+    assert "VolumeSnapshot x-disk-before holds the disk as it was at 2026-05-04T20:00:10Z" in text(record)
 
 
 def test_a_file_system_that_is_not_the_shares_alone_is_not_called_its_size():
@@ -127,7 +152,7 @@ def test_the_alerts_stand_with_what_to_type_when_they_were_installed():
     for alert in alerts(TARGET):
         assert f"| {alert.name} | {alert.severity} | {alert.minutes} min |" in found
     assert "{{" not in found
-    assert "kubectl describe pod THE_POD -n ollama" in found
+    assert "`kubectl describe pod POD -n ollama`" in found
 
 
 def test_the_nodes_are_the_wall_after_the_connections():
