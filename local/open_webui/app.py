@@ -151,7 +151,8 @@ class App:
     async def search_files(self, request: web.Request) -> web.Response:
         """Files by a pattern of their name; to others than administrators their own."""
         user = await self.accounts.user(request)
-        owner = None if user["role"] == "admin" else user["id"]
+        sees_all = user["role"] == "admin" and self.settings.administrators_see_all
+        owner = None if sees_all else user["id"]
         query = request.query
         found = await self.files.search(query["filename"], owner, int(query.get("limit") or 100))
         if not found:

@@ -1,6 +1,7 @@
 """The stand-in's users, chats, searches and websockets: what the load test meets, as the real Open WebUI has it."""
 
 import shutil
+import urllib.request
 from contextlib import ExitStack
 
 import psycopg
@@ -9,7 +10,7 @@ import socketio
 
 from local.kubelet.images import find_redis_server
 from local.sample import extract, load_sql
-from shared.load_test.generator.accounts import Account, Administrator, Refused, request
+from shared.load_test.generator.accounts import Account, Administrator, Refused, remove, request
 from shared.load_test.generator.sockets import MODEL, Socket
 from tests.load_test.fix_redis import redis
 from tests.local_kubelet.fix_open_webui import replica
@@ -40,7 +41,8 @@ def pair(postgres, tmp_path_factory):
         connection.execute("create extension vector")
     with redis() as address, ExitStack() as stack:
         shared = VARIABLES | {"REDIS_URL": address, "WEBSOCKET_MANAGER": "redis"}
-        replicas = [stack.enter_context(replica(url, data, **some)) for some in (shared, shared, VARIABLES)]
+        alone = VARIABLES | {"BYPASS_ADMIN_ACCESS_CONTROL": "false"}
+        replicas = [stack.enter_context(replica(url, data, **some)) for some in (shared, shared, alone)]
         yield *(one.url for one in replicas), url
 
 
@@ -53,6 +55,13 @@ def new_user(administrator, name):
     administrator.add(Account(name), PASSWORD)
     body = {"email": Account(name).email, "password": PASSWORD}
     return request(administrator.url, "POST", "/api/v1/auths/signin", body=body)
+
+
+def upload(url, token, name):
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: text/plain'
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "multipart/form-data; boundary=b"}
+    asked = urllib.request.Request(f"{url}/api/v1/files/", f"{head}\r\n\r\nx\r\n--b--\r\n".encode(), headers)
+    urllib.request.urlopen(asked, timeout=10).close()
 
 
 def chat(url, session, token):
@@ -98,6 +107,25 @@ def test_with_a_user_his_chats_go_and_his_files_stay(administrator, pair):
     assert administrator.find_users("made-4") == []
     with psycopg.connect(pair[3]) as connection:
         assert connection.execute("select count(*) from chat where user_id = %s", (user["id"],)).fetchone() == (0,)
+
+
+def test_an_administrator_who_is_not_shown_others_files_still_removes_the_tests(pair, administrator):
+    blind = Administrator.sign_in(pair[2], "admin@example.com:whatever")
+    for number in range(3):
+        token = new_user(administrator, f"scaleout-load-x-{number}")["token"]
+        upload(pair[0], token, f"scaleout-load-x-{number}-1.txt")
+    assert blind.find_files("scaleout-load-x") == []
+    assert len(administrator.find_files("scaleout-load-x")) == 3
+    *_, gone = remove(blind, "scaleout-load-x", PASSWORD)
+    assert gone == (3, 3)
+    assert administrator.find_files("scaleout-load-x") == administrator.find_users("scaleout-load-x") == []
+
+
+def test_what_cannot_be_removed_is_told_and_not_tried_for_ever(administrator, monkeypatch):
+    new_user(administrator, "scaleout-load-y-1")
+    monkeypatch.setattr(Administrator, "delete", lambda self, path: None)
+    with pytest.raises(Refused, match="1 users were deleted and are still there"):
+        list(remove(administrator, "scaleout-load-y", PASSWORD))
 
 
 def test_a_search_over_somebody_elses_file_is_refused(administrator):

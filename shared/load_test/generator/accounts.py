@@ -25,6 +25,9 @@ FILES_A_PAGE = 500
 NOT_FOUND, TAKEN = 404, 400
 
 
+type Row = dict[str, Any]
+
+
 class Refused(Exception):
     """Open WebUI did not do what it was asked to, or could not be reached."""
 
@@ -61,8 +64,7 @@ class Administrator:
         email, colon, password = credential.strip().partition(":")
         token = credential.strip()
         if colon and "@" in email:
-            answer = request(url, "POST", "/api/v1/auths/signin", body={"email": email, "password": password})
-            token = str(answer["token"])
+            token = sign_in(url, email, password)
         administrator = cls(url, token)
         administrator.find_users("-")  # only an administrator may: a wrong token is told before anything is made
         return administrator
@@ -78,12 +80,12 @@ class Administrator:
             raise
         return True
 
-    def find_users(self, prefix: str) -> list[dict[str, Any]]:
+    def find_users(self, prefix: str) -> list[Row]:
         """One page of the users whose address starts with this."""
         found = self._ask("GET", f"/api/v1/users/?{urllib.parse.urlencode({'query': prefix, 'page': 1})}")
         return [user for user in found["users"] if user["email"].startswith(prefix)]
 
-    def find_files(self, prefix: str) -> list[dict[str, Any]]:
+    def find_files(self, prefix: str) -> list[Row]:
         """One page of the files whose name starts with this. None at all is a 404."""
         query = urllib.parse.urlencode({"filename": f"{prefix}*", "content": "false", "limit": FILES_A_PAGE})
         try:
@@ -111,23 +113,50 @@ def make(administrator: Administrator, accounts: Iterable[Account], password: st
         yield account
 
 
-def remove(administrator: Administrator, prefix: str) -> Iterator[tuple[int, int]]:
-    """Remove files, then users; yields how many of each are gone. Raises Refused when something stays."""
+def remove(administrator: Administrator, prefix: str, password: str) -> Iterator[tuple[int, int]]:
+    """Remove files, then users; yields how many of each are gone. Raises Refused when something stays.
+
+    Where an administrator is not shown what others own (BYPASS_ADMIN_ACCESS_CONTROL=false), every user removes his own.
+    """
     files: set[str] = set()
     users: set[str] = set()
-    for find, path, gone in ((administrator.find_files, "files", files), (administrator.find_users, "users", users)):
-        while found := {str(one["id"]) for one in find(prefix)}:
-            if stays := found & gone:
-                raise Refused(f"{len(stays)} {path} of {prefix} were deleted and are still there")
-            _delete_all(administrator, [f"/api/v1/{path}/{one}" for one in found])
-            gone.update(found)
-            yield len(files), len(users)
+    hidden: bool | None = None
+    while _delete_page(administrator, administrator.find_files(prefix), "files", files):
+        yield len(files), len(users)
+    while found := administrator.find_users(prefix):
+        if hidden is None:
+            hidden = bool(_own_files(administrator.url, found[0], prefix, password)[1])
+        for user in found if hidden else ():
+            owner, own = _own_files(administrator.url, user, prefix, password)
+            _delete_page(owner, own, "files", files)
+        _delete_page(administrator, found, "users", users)
+        yield len(files), len(users)
     yield len(files), len(users)
 
 
-def _delete_all(administrator: Administrator, paths: list[str]) -> None:
-    for _ in Pool(AT_ONCE).imap_unordered(administrator.delete, paths):
+def _own_files(url: str, user: Row, prefix: str, password: str) -> tuple[Administrator, list[Row]]:
+    """A test user and what he is shown of the test's files: his own."""
+    owner = Administrator(url, sign_in(url, str(user["email"]), password))
+    return owner, owner.find_files(prefix)
+
+
+def _delete_page(api: Administrator, found: list[Row], path: str, gone: set[str]) -> bool:
+    """Delete these; whether there were any. What was deleted before and is still there would be deleted for ever."""
+    page = {str(one["id"]) for one in found}
+    if stays := page & gone:
+        raise Refused(f"{len(stays)} {path} were deleted and are still there")
+    for _ in Pool(AT_ONCE).imap_unordered(api.delete, [f"/api/v1/{path}/{one}" for one in page]):
         pass
+    gone.update(page)
+    return bool(page)
+
+
+def sign_in(url: str, email: str, password: str) -> str:
+    """A token; raises Refused, also where a second factor is asked for."""
+    answer = request(url, "POST", "/api/v1/auths/signin", body={"email": email, "password": password})
+    if not answer.get("token"):
+        raise Refused(f"signing in as {email} gave no token: is a second factor asked for?")
+    return str(answer["token"])
 
 
 def request(url: str, method: str, path: str, *, body: Any = None, token: str = "") -> Any:

@@ -101,7 +101,7 @@ def clean(arguments: argparse.Namespace) -> dict[str, Any]:
     """Remove the run's users and files; the last page of each was empty when this returns."""
     administrator = Administrator.sign_in(arguments.url, os.environ[CREDENTIAL])
     files = users = 0
-    for files, users in remove(administrator, arguments.prefix):
+    for files, users in remove(administrator, arguments.prefix, os.environ[PASSWORD]):
         _say(step="removing test users and files", done=files + users, total=files + users, unit="objects")
     return {"users": users, "files": files}
 

@@ -91,8 +91,8 @@ class Visitor(FastHttpUser):
 
     def _sign_in(self) -> None:
         credentials = {"email": self.account.email, "password": self.password}
-        answer = self._ask("sign in", "POST", "/api/v1/auths/signin", credentials)
-        if answer is None:
+        answer = self._ask("sign in", "POST", "/api/v1/auths/signin", credentials, check=_signed_in)
+        if answer is None or not answer.get("token"):
             raise StopUser
         self.token = answer["token"]
 
@@ -152,6 +152,10 @@ class Visitor(FastHttpUser):
                 response.failure(problem)
                 return None
             return answer
+
+
+def _signed_in(answer: Any) -> str:
+    return "" if answer and answer.get("token") else "no token: is a second factor asked for?"
 
 
 def _found(answer: Any) -> str:
