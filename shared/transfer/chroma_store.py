@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import jsonb_text
 from .chroma_catalog import Catalog, Collection, open_database
-from .chroma_tail import Tail, read_tail
+from .chroma_tail import LogRecord, read_records
 from .chroma_vectors import CollectionVectors, select_log
 from .errors import UnknownFormat
 from .rows import Rows
@@ -35,7 +35,8 @@ select e.id, e.embedding_id,
       where m.id = e.id and m.key <> 'chroma:document'
         and coalesce(m.string_value, m.int_value, m.float_value {boolean}) is not null
       order by length(cast(m.key as blob)), m.key))
-from embeddings e where e.segment_id = ? and {which} order by e.id"""
+from embeddings e where +e.segment_id = ? and {which} order by e.id"""
+# The plus keeps SQLite from the index by segment, which would have every slice walk the whole collection.
 
 
 _Row = tuple[int, bytes, bytes | None, bytes | None]  # key, id, text, metadata without its braces
@@ -101,13 +102,9 @@ class ChromaStore:
             keys += [key for (key,) in found]
         return np.array(sorted(keys), np.int64)
 
-    def tail(self, collection: Collection, since: int, existed: Callable[[list[bytes]], set[bytes]]) -> Tail:
-        """Return what the log records after `since` did; see `chroma_tail`.
-
-        The log has no index by collection, so the search begins where the catalogue's did: between the collection's
-        last record and that one, none is its own.
-        """
-        return read_tail(self._db, collection, max(since, self.catalog.log_start), existed)
+    def log_since(self, collection: Collection, since: int) -> list[LogRecord]:
+        """Return the log records after `since`; see `chroma_tail`."""
+        return read_records(self._db, collection, since)
 
     def read_changed(
         self,

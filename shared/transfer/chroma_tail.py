@@ -7,42 +7,52 @@ verified there.
 """
 
 import sqlite3
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .chroma_catalog import Collection
-from .chroma_vectors import ADD, DELETE, UPDATE, UPSERT
+from .chroma_vectors import ADD, DELETE, UPDATE, UPSERT, select_log
 from .errors import UnknownFormat
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """Ids touched since the watermark. `vectors` maps an id to the record with its new vector."""
+class LogRecord:
+    """One record of the log."""
 
-    touched: tuple[bytes, ...]
-    vectors: dict[bytes, int]
+    seq: int
+    id: bytes
+    operation: int
+    has_vector: bool
 
 
-def read_tail(
-    db: sqlite3.Connection, collection: Collection, since: int, existed: Callable[[list[bytes]], set[bytes]]
-) -> Tail:
-    """Replay the records after `since`; `existed` tells which ids were there before them."""
-    records = db.execute(
-        "select seq_id, id, operation, vector is not null from embeddings_queue where seq_id > ? and topic ="
-        " ? order by seq_id",
-        (since, collection.topic),
-    ).fetchall()
-    touched = tuple(dict.fromkeys(one for _, one, _, _ in records))
-    there = existed(list(touched))
+def read_records(db: sqlite3.Connection, collection: Collection, since: int) -> list[LogRecord]:
+    """Return a collection's records after `since`, ascending; the catalogue must have looked that far back.
+
+    They are fetched by their numbers: the log has no index by collection, and others may have written far more.
+    """
+    seqs = collection.log[bisect_right(collection.log, since) :].tolist()
+    rows = select_log(db, "seq_id, id, operation, vector is not null", seqs, collection.topic)
+    if len(rows) != len(seqs):
+        raise UnknownFormat(f"collection {collection.name}: {len(seqs) - len(rows)} records left the log")
+    return [LogRecord(seq, one, operation, bool(has_vector)) for seq, one, operation, has_vector in rows]
+
+
+def new_vectors(collection: Collection, records: Iterable[LogRecord], there: set[bytes]) -> dict[bytes, int]:
+    """Replay records over the ids that were there before them: return which record holds the new vector of an id.
+
+    Chroma ignores an add of an id that exists and an update of one that does not.
+    """
+    exist = set(there)
     vectors: dict[bytes, int] = {}
-    for seq, one, operation, has_vector in records:
-        if operation not in (ADD, UPDATE, UPSERT, DELETE):
-            raise UnknownFormat(f"collection {collection.name}: the log has operation {operation}")
-        if operation == DELETE:
-            there.discard(one)
-            vectors.pop(one, None)
-        elif operation == UPSERT or (one in there) == (operation == UPDATE):
-            there.add(one)
-            if has_vector:
-                vectors[one] = seq
-    return Tail(touched, vectors)
+    for record in records:
+        if record.operation not in (ADD, UPDATE, UPSERT, DELETE):
+            raise UnknownFormat(f"collection {collection.name}: the log has operation {record.operation}")
+        if record.operation == DELETE:
+            exist.discard(record.id)
+            vectors.pop(record.id, None)
+        elif record.operation == UPSERT or (record.id in exist) == (record.operation == UPDATE):
+            exist.add(record.id)
+            if record.has_vector:
+                vectors[record.id] = record.seq
+    return vectors

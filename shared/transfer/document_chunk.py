@@ -8,7 +8,7 @@ Source: open_webui/retrieval/vector/dbs/pgvector.py, `DocumentChunk` and `Pgvect
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -118,9 +118,16 @@ def digests(
     return {name: (count, int(total), wrong) for name, count, total, wrong in rows}
 
 
-def counts(connection: "psycopg.Connection") -> dict[str, int]:
-    """Return the number of rows by collection name."""
-    return dict(connection.execute("select collection_name, count(*) from document_chunk group by 1").fetchall())
+def counts(connection: "psycopg.Connection", names: Iterable[str] | None = None) -> dict[str, int]:
+    """Return the number of rows by collection name; of these collections only, if they are given."""
+    if names is None:
+        rows = connection.execute("select collection_name, count(*) from document_chunk group by 1")
+    else:
+        rows = connection.execute(
+            "select collection_name, count(*) from document_chunk where collection_name = any(%s) group by 1",
+            (list(names),),
+        )
+    return dict(rows.fetchall())
 
 
 def _column(formatted: str) -> VectorColumn:

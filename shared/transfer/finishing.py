@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from . import ledger
-from .chroma_catalog import read_catalog
+from .chroma_catalog import Catalog, read_catalog
 from .database import connected
-from .delta import copy_delta
+from .delta import Carried, carry, changed_since_copy, copy_delta
 from .errors import UnknownFormat
 from .files import copy_files
+from .increments import verify_increment
 from .progress import Progress, silent
+from .reading import readable_now
 from .selection import Selection
 from .snapshot import private_copy
 from .store_difference import note_foreign_rows
 from .verification import verify_vectors
+
+_SAMPLES = 5
+"""How many of the rows that changed are searched for after the stop."""
 
 
 def verify_copy(
@@ -81,13 +86,9 @@ def finish(
 ) -> dict[str, Any]:
     """Bring share and table to what the stopped source holds, and verify; return what each of the three steps says."""
     started = time.perf_counter()
-    store = data / "vector_db"
     with ThreadPoolExecutor(1) as beside:
         copying = beside.submit(copy_files, data, share, delta=True, look=False)
-        vectors = copy_delta(url, store, scratch, run=run, selection=selection, progress=progress)
-        verification = verify_vectors(
-            url, store, scratch, run=run, selection=selection, incremental=True, progress=progress
-        )
+        vectors, verification = _carry_and_verify(url, data / "vector_db", scratch, run, selection, progress)
         files = copying.result()
     return {
         "files": files,
@@ -95,3 +96,30 @@ def finish(
         "verification": verification,
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _carry_and_verify(
+    url: str, store: Path, scratch: Path, run: str, selection: Selection | None, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Do what `copy_delta` and an incremental `verify_vectors` do, over one connection and in one look at the store."""
+    started = time.perf_counter()
+    chosen = selection or Selection()
+    with connected(url) as connection, readable_now(store, scratch / "delta", progress=progress) as reading:
+
+        def use(catalog: Catalog) -> tuple[Carried, float, dict[str, Any] | None]:
+            carried = carry(connection, run, catalog, chosen, reading, progress)
+            done = time.perf_counter()
+            counts = {one.name: one.rows for one in chosen.of(catalog)}
+            verified = verify_increment(connection, run, counts, samples=_SAMPLES)
+            reading.require_still()
+            connection.commit()
+            return carried, done, verified
+
+        (carried, done, verified), reader = changed_since_copy(connection, reading, scratch, run, chosen, use, progress)
+    vectors = {"run": run, **carried.as_json(), "reader": reader, "seconds": round(done - started, 3)}
+    if verified is None:
+        return vectors, verify_vectors(
+            url, store, scratch, run=run, selection=selection, incremental=True, progress=progress
+        )
+    seconds = round(time.perf_counter() - done, 3)
+    return vectors, {"run": run, **verified, "full": False, "reader": reader, "seconds": seconds}

@@ -1,67 +1,95 @@
 """Compares only what was written since the last verification, so that its time does not grow with the rest.
 
 The ledger knows the ids and the digest of what each batch wrote. If exactly these rows read back with that digest, and
-the collection has as many rows as it should, then what was equal before is equal still. Anything else makes the
-collection a suspect, which is then compared as a whole.
+the collection has as many rows as it should, then what was equal before is equal still: whatever was not written has
+not been touched since it was compared, for only the ledger's transactions write here, and the store says by its
+watermark that it has not changed there either. Anything else makes the collection a suspect, which is then compared as
+a whole.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import psycopg
 
-from . import ledger
-from .copy_binary import VectorColumn, digest_sql
+from . import document_chunk, ledger
+from .copy_binary import VectorColumn
 from .errors import VerificationFailed
+from .exchange import read_digests
 from .top_k import search
+
+Written = Mapping[str, ledger.Writes]
+
+
+def verify_increment(
+    connection: "psycopg.Connection", run: str, source_rows: Mapping[str, int], *, samples: int
+) -> dict[str, Any] | None:
+    """Compare what was written since the last verification and note that it was; return the counts.
+
+    None when it is not equal, or nothing was verified before: then `verify_vectors` has to look at more.
+    """
+    column = document_chunk.require_table(connection)
+    written = ledger.unverified_writes(connection, run)
+    if not ledger.was_verified(connection, run) or suspects(connection, run, column, written, source_rows):
+        return None
+    checked = search_for_changed(connection, column, written, samples)
+    ledger.set_verified(connection, run)
+    return {
+        "equal": True,
+        **row_counts(ledger.own_rows(connection, run)),
+        "collections_compared": len(written),
+        "topk_checked": checked,
+        "repaired": 0,
+    }
+
+
+def row_counts(rows: Mapping[str, int]) -> dict[str, Any]:
+    """Return the rows by collection as a result line has them."""
+    return {
+        "rows": sum(rows.values()),
+        "collections": [{"name": name, "rows": count} for name, count in sorted(rows.items())],
+    }
 
 
 def suspects(
-    connection: "psycopg.Connection", run: str, column: VectorColumn, source_rows: Mapping[str, int]
+    connection: "psycopg.Connection",
+    run: str,
+    column: VectorColumn,
+    written: Written,
+    source_rows: Mapping[str, int],
 ) -> set[str]:
     """Return the collections whose new rows do not read back as they were written, or whose rows do not add up."""
-    written = ledger.unverified_writes(connection, run)
-    expected = ledger.expected(connection, run)
-    counts: dict[str, int] = dict(
-        connection.execute(
-            "select collection_name, count(*) from document_chunk where collection_name = any(%s) group by 1",
-            (list(written),),
-        ).fetchall()
-    )
+    if not written:
+        return set()
+    expected = ledger.expected(connection, run, written)
+    counts = document_chunk.counts(connection, written)
+    ids = [one for writes in written.values() for one in writes.ids]
+    dimensions = {name: one.dimension for name, one in written.items()}
+    found = read_digests(connection, column, dimensions, ids) if ids else {}
     return {
         name
         for name, one in written.items()
         if counts.get(name, 0) != expected.get(name, (0, 0))[0]
         or source_rows.get(name, counts.get(name, 0)) != counts.get(name, 0)
-        or not _reads_back(connection, column, name, one)
+        # Repaired, or written twice: then the batches' digests do not add up.
+        or len(set(one.ids)) != len(one.ids)
+        or found.get(name, (0, 0)) != (len(one.ids), one.digest)
     }
 
 
-def _reads_back(connection: "psycopg.Connection", column: VectorColumn, name: str, one: ledger.Writes) -> bool:
-    if one.digest is None or len(set(one.ids)) != len(one.ids):
-        return False  # repaired, or written twice: the batches' digests do not add up
-    row = connection.execute(
-        f"select count(*), coalesce(sum({digest_sql(column, str(one.dimension))}), 0) from document_chunk"
-        " where id = any(%s) and collection_name = %s",
-        (one.ids, name),
-    ).fetchone()
-    return row is not None and (row[0], int(row[1])) == (len(one.ids), one.digest)
-
-
-def search_for_changed(connection: "psycopg.Connection", run: str, column: VectorColumn, samples: int) -> int:
+def search_for_changed(connection: "psycopg.Connection", column: VectorColumn, written: Written, samples: int) -> int:
     """Search the table for some of the rows written since the last verification; each must find itself."""
-    written = ledger.unverified_writes(connection, run)
-    some = [(name, ids) for name, one in sorted(written.items()) for ids in one.ids[:1]][:samples]
+    names = {one.ids[0]: name for name, one in sorted(written.items()) if one.ids}
+    some = list(names)[:samples]
+    rows = connection.cursor(binary=True).execute(
+        f"select id, {column.name}_send(vector) from document_chunk where id = any(%s) and vector is not null", (some,)
+    )
     checked = 0
-    for name, one in some:
-        row = connection.execute(
-            f"select {column.name}_send(vector) from document_chunk where id = %b", (one,), binary=True
-        ).fetchone()
-        if row is None or row[0] is None:
-            continue
-        vector = np.frombuffer(row[0], ">f2" if column.half else ">f4", offset=4).astype(np.float32)
-        found = search(connection, name, vector, column, exact=False)
+    for one, sent in rows.fetchall() if some else ():
+        vector = np.frombuffer(sent, ">f2" if column.half else ">f4", offset=4).astype(np.float32)
+        found = search(connection, names[one], vector, column, exact=False)
         if not found or not any(id_ == one for id_, distance in found if distance <= found[0][1] + 1e-6):
-            raise VerificationFailed(f"collection {name}: a search for {one} does not find it")
+            raise VerificationFailed(f"collection {names[one]}: a search for {one} does not find it")
         checked += 1
     return checked

@@ -24,6 +24,9 @@ from .errors import ConfigurationError
 
 SCHEMA = "scaleout"
 
+GONE = -1
+"""The watermark of a collection that the store no longer has."""
+
 SCHEMA_SQL = """
 create schema if not exists scaleout;
 create table if not exists scaleout.run (
@@ -160,18 +163,33 @@ def copied_collections(connection: "psycopg.Connection", run: str) -> dict[str, 
     return {row[0]: CopiedCollection(*row) for row in rows}
 
 
-def move_watermark(connection: "psycopg.Connection", run: str, collection: str, watermark: int) -> None:
-    """After a delta: changes up to `watermark` are in document_chunk."""
+def update_collections(connection: "psycopg.Connection", run: str, collections: Iterable[CopiedCollection]) -> None:
+    """After a delta: changes of these collections up to their watermarks are in document_chunk."""
+    columns = zip(*((c.id, c.name, c.dimension, c.watermark) for c in collections), strict=True)
     connection.execute(
-        "update scaleout.collection set watermark = %s where run = %s and id = %s", (watermark, run, collection)
+        "insert into scaleout.collection (run, id, name, dimension, watermark)"
+        " select %s, * from unnest(%s::text[], %s::text[], %s::int[], %s::bigint[])"
+        " on conflict (run, id) do update set name = excluded.name, dimension = excluded.dimension,"
+        " watermark = excluded.watermark",
+        (run, *map(list, columns)),
+    )
+
+
+def mark_gone(connection: "psycopg.Connection", run: str, collection: str) -> None:
+    """After a delta: nothing of this collection, which the store no longer has, is in document_chunk."""
+    connection.execute(
+        "update scaleout.collection set watermark = %s where run = %s and id = %s", (GONE, run, collection)
     )
 
 
 def add_batch(connection: "psycopg.Connection", run: str, batch: Batch) -> None:
     """Record one transaction; must run inside it."""
-    connection.execute(
-        "insert into scaleout.batch (run, collection, kind, first_key, last_key, rows, digest, written, ids, left_out)"
-        " values (%s, %s, %s, %s, %s, %s, %s, %s, %b, %s)",
+    add_batches(connection, run, [batch])
+
+
+def add_batches(connection: "psycopg.Connection", run: str, batches: Iterable[Batch]) -> None:
+    """Record what one transaction did to several collections; must run inside it."""
+    values = [
         (
             run,
             batch.collection,
@@ -183,8 +201,15 @@ def add_batch(connection: "psycopg.Connection", run: str, batch: Batch) -> None:
             batch.written,
             batch.ids,
             json.dumps(batch.left_out),
-        ),
-    )
+        )
+        for batch in batches
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into scaleout.batch (run, collection, kind, first_key, last_key, rows, digest, written, ids,"
+            " left_out) values (%s, %s, %s, %s, %s, %s, %s, %s, %b, %s)",
+            values,
+        )
 
 
 def finished_ranges(connection: "psycopg.Connection", run: str, collection: str) -> list[tuple[int, int]]:
@@ -196,14 +221,28 @@ def finished_ranges(connection: "psycopg.Connection", run: str, collection: str)
     ).fetchall()
 
 
-def expected(connection: "psycopg.Connection", run: str) -> dict[str, tuple[int, int]]:
-    """Return (rows, digest) that document_chunk must hold, by collection name."""
+def expected(
+    connection: "psycopg.Connection", run: str, names: Iterable[str] | None = None
+) -> dict[str, tuple[int, int]]:
+    """Return (rows, digest) that document_chunk must hold, by collection name; of these names only, if given."""
     rows = connection.execute(
-        "select coalesce(c.name, b.collection), sum(b.rows)::bigint, sum(b.digest) from scaleout.batch b"
-        " left join scaleout.collection c on c.run = b.run and c.id = b.collection where b.run = %s group by 1",
-        (run,),
+        "select coalesce(c.name, b.collection) as name, sum(b.rows)::bigint, sum(b.digest) from scaleout.batch b"
+        " left join scaleout.collection c on c.run = b.run and c.id = b.collection where b.run = %s"
+        " and (%s::text[] is null or coalesce(c.name, b.collection) = any(%s)) group by 1",
+        (run, *[None if names is None else list(names)] * 2),
     )
     return {name: (count, int(digest)) for name, count, digest in rows}
+
+
+def own_rows(connection: "psycopg.Connection", run: str) -> dict[str, int]:
+    """Return how many rows the run has in document_chunk, by collection name."""
+    rows = connection.execute(
+        "select coalesce(c.name, b.collection), coalesce(sum(b.rows) filter (where b.kind <> 'before'), 0)::bigint"
+        " from scaleout.batch b left join scaleout.collection c on c.run = b.run and c.id = b.collection"
+        " where b.run = %s group by 1 having sum(b.rows) <> 0",
+        (run,),
+    )
+    return dict(rows.fetchall())
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +285,27 @@ def own_ids(connection: "psycopg.Connection", run: str, ids: Iterable[str]) -> s
         "select one from scaleout.batch b, unnest(b.ids) one where b.run = %s and one = any(%s)", (run, list(ids))
     )
     return {one for (one,) in rows}
+
+
+def ids_of(connection: "psycopg.Connection", run: str, collection: str) -> set[str]:
+    """Return every id that the run has written to this collection of Chroma."""
+    rows = connection.execute(
+        "select distinct unnest(ids) from scaleout.batch where run = %s and collection = %s", (run, collection)
+    )
+    return {one for (one,) in rows}
+
+
+def left_out_ids(connection: "psycopg.Connection", run: str, collections: list[str]) -> dict[str, set[str]]:
+    """Return the ids that were found to differ or were kept out, by Chroma's id of the collection."""
+    rows = connection.execute(
+        "select collection, f ->> 'id' from scaleout.batch, jsonb_array_elements(left_out) f"
+        " where run = %s and collection = any(%s) and left_out <> '[]'",
+        (run, collections),
+    )
+    found: dict[str, set[str]] = {}
+    for collection, one in rows:
+        found.setdefault(collection, set()).add(one)
+    return found
 
 
 def set_verified(connection: "psycopg.Connection", run: str) -> None:

@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,26 +28,28 @@ FileState = tuple[int, int]  # size, mtime_ns
 Result = TypeVar("Result")
 
 _MARKER = ".snapshot.json"
-_SETTLED_NS = 50_000_000  # well over one tick of any kernel's file clock (1–10 ms)
+SETTLED_NS = 50_000_000  # well over one tick of any kernel's file clock (1–10 ms)
 _ROUNDS = 60
 _QUIET_ATTEMPTS = 3
-_JOURNALS = (f"{DATABASE_FILE}-journal", f"{DATABASE_FILE}-wal")
+JOURNALS = (f"{DATABASE_FILE}-journal", f"{DATABASE_FILE}-wal")
+_NOT_THE_STORES = (_MARKER, f"{DATABASE_FILE}-shm")
 
 
 def file_states(store: Path) -> dict[str, FileState]:
     """Return size and modification time of every file of the store, by relative path."""
     states: dict[str, FileState] = {}
-    for folder, _, names in os.walk(store):
-        for name in names:
-            path = Path(folder, name)
-            relative = str(path.relative_to(store))
-            if relative in (_MARKER, f"{DATABASE_FILE}-shm"):
-                continue
-            try:
-                stat = path.stat()
-            except FileNotFoundError:
-                continue  # deleted between listing and looking: the next round sees it
-            states[relative] = (stat.st_size, stat.st_mtime_ns)
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with suppress(FileNotFoundError), os.scandir(store / folder) as entries:  # deleted: the next round sees it
+            for entry in entries:
+                relative = f"{folder}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{relative}/")
+                elif relative not in _NOT_THE_STORES:
+                    with suppress(FileNotFoundError):
+                        stat = entry.stat()
+                        states[relative] = (stat.st_size, stat.st_mtime_ns)
     return states
 
 
@@ -69,7 +71,7 @@ def readable(store: Path, scratch: Path, *, progress: Progress = silent) -> Iter
     Raises TransientError when the store was written meanwhile after all.
     """
     before = file_states(store)
-    if any(before.get(name, (0, 0))[0] for name in _JOURNALS):
+    if any(before.get(name, (0, 0))[0] for name in JOURNALS):
         shutil.rmtree(scratch / "vector_db", ignore_errors=True)
         scratch.mkdir(parents=True, exist_ok=True)
         yield private_copy(store, scratch, progress=progress)[0]
@@ -92,7 +94,7 @@ def read_undisturbed(
     """
     for _ in range(_QUIET_ATTEMPTS):
         before = file_states(store)
-        if any(before.get(name, (0, 0))[0] for name in _JOURNALS) or not _is_settled(before):
+        if any(before.get(name, (0, 0))[0] for name in JOURNALS) or not _is_settled(before):
             continue
         try:
             result = use(store)
@@ -143,7 +145,7 @@ def private_copy(store: Path, scratch: Path, *, progress: Progress = silent) -> 
 def _is_settled(states: dict[str, FileState]) -> bool:
     """No change so recent that another one could carry the same time."""
     newest = max((mtime for _, mtime in states.values()), default=0)
-    return time.time_ns() - newest > _SETTLED_NS
+    return time.time_ns() - newest > SETTLED_NS
 
 
 def _copy_changed(

@@ -1,7 +1,7 @@
 """Where rows come from: the files themselves, or chromadb on a private copy when the files are not understood."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .chroma_catalog import Catalog, Collection, LogHead, read_catalog
+from .chroma_catalog import Catalog, Collection, Copied, LogHead, read_catalog
 from .chroma_client import ClientStore, read_catalog_by_client
 from .chroma_store import ChromaStore
 from .errors import UnknownFormat
@@ -64,6 +64,7 @@ def with_fallback(
     *,
     selection: Selection,
     since: LogHead | None = None,
+    copied: Mapping[str, Copied] | None = None,
     progress: Progress = silent,
 ) -> tuple[Result, str]:
     """Call `use` with the catalogue of `path`; if the files are not understood, again with chromadb's, of a private
@@ -72,7 +73,7 @@ def with_fallback(
     Return what `use` returned and how the store was read: `files`, or `chromadb` and why. `use` must be safe to repeat.
     """
     try:
-        catalog = read_catalog(path, since=since)
+        catalog = read_catalog(path, since=since, copied=copied)
         if lagging := [one.name for one in selection.of(catalog) if one.metadata_lag]:
             raise UnknownFormat(f"texts and metadata are behind the log in {', '.join(lagging[:5])}")
         return use(catalog), "files"

@@ -23,7 +23,7 @@ from .comparison import RowComparison
 from .copy_binary import VectorColumn
 from .database import connected
 from .errors import ConfigurationError, UnknownFormat, VerificationFailed
-from .increments import search_for_changed, suspects
+from .increments import row_counts, search_for_changed, suspects
 from .progress import Progress, silent
 from .repair import Repair
 from .selection import Selection
@@ -144,12 +144,6 @@ class _Check:
         self._column = column
         self._rows = RowComparison(connection, run, source, column)
 
-    def own_rows(self) -> dict[str, int]:
-        """Return the rows that the run has in the table, by collection name."""
-        before = self._before()
-        expected = ledger.expected(self._connection, self._run)
-        return {name: rows - before.get(name, (0, 0))[0] for name, (rows, _) in expected.items() if rows}
-
     def finish(self, collections: tuple[Collection, ...], samples: int, progress: Progress) -> dict[str, Any]:
         """Compare searches, note in the ledger that everything was compared, and return the rows.
 
@@ -158,7 +152,8 @@ class _Check:
         """
         before = self._before()
         if self._scope.incremental and ledger.was_verified(self._connection, self._run):
-            checked = search_for_changed(self._connection, self._run, self._column, samples)
+            written = ledger.unverified_writes(self._connection, self._run)
+            checked = search_for_changed(self._connection, self._column, written, samples)
         else:
             asked = tuple(one for one in collections if one.name not in before)
             checked = check_top_k(
@@ -166,10 +161,9 @@ class _Check:
             )
         compared = len(ledger.unverified(self._connection, self._run))
         ledger.set_verified(self._connection, self._run)
-        rows = self.own_rows()
+        rows = ledger.own_rows(self._connection, self._run)
         return {
-            "rows": sum(rows.values()),
-            "collections": [{"name": name, "rows": count} for name, count in sorted(rows.items())],
+            **row_counts(rows),
             "collections_compared": compared if self._scope.incremental else len(rows),
             "topk_checked": checked,
         }
@@ -203,7 +197,8 @@ class _Check:
     def suspects(self, collections: tuple[Collection, ...]) -> set[str]:
         """Return the collections that an incremental comparison cannot pass as they are."""
         counted = {one.name: one.rows for one in collections}
-        return suspects(self._connection, self._run, self._column, counted)
+        written = ledger.unverified_writes(self._connection, self._run)
+        return suspects(self._connection, self._run, self._column, written, counted)
 
     def repair(self, collections: tuple[Collection, ...], *, progress: Progress) -> int:
         """Mend every collection that differs; return the number of rows that were copied again."""

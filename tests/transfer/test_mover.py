@@ -106,7 +106,7 @@ def test_a_whole_transfer_by_command(
         return result
 
     rows = run("inspect", *where, "--database", "--column-dimension", "16")["chroma"]["rows"]
-    assert set(run("archive", *where, "--target", str(share))) == {"path", "bytes", "sha256"}
+    assert set(run("archive", *where, "--target", str(share))) == {"path", "bytes", "sha256", "members_verified"}
     assert run("copy-files", "--source", str(data), "--target", str(share))["copied"] == 2
     assert run("verify-files", "--source", str(data), "--target", str(share))["equal"]
     assert run("create-table", "--dimension", "16", "--run", "r")["type"] == "vector(16)"
