@@ -205,7 +205,7 @@ class Run:
 
     def _repeat(self, phase: Phase, activity: str, *, undo: bool = False) -> Steps[Outcome | None]:
         """Call one activity until it is finished; None when it is, else how it failed."""
-        wait = 0.0
+        wait = asked = 0.0
         while True:
             outcome = yield from self._call(activity, self.plans[phase.name])
             if outcome.failed or outcome.result is None:
@@ -220,7 +220,9 @@ class Run:
                 return None
             if not undo and (stopped := (yield from self._heed_operator(phase, progress))):
                 return stopped
-            patience = wait * 1.15 if progress.interruptible else 0.0  # while Open WebUI is down nothing waits long
+            # while Open WebUI is down nothing waits long; a phase that asks for less than before is at something new
+            waits_longer = progress.interruptible and progress.check_again_in_seconds >= asked
+            patience, asked = wait * 1.15 if waits_longer else 0.0, progress.check_again_in_seconds
             wait = min(max(progress.check_again_in_seconds, patience), LONGEST_WAIT_SECONDS)
             if wait:
                 yield from self._sleep(wait, wakes_on_stop=not undo)

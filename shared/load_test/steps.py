@@ -71,8 +71,7 @@ class LoadTest:
         """Remember this; the next call goes on from it."""
         names = self.job.names
         self.cluster.apply(to_manifest(names.load_test, names.run, record), force=True)
-        # not interruptible: the orchestrator's waits, which grow with every call, begin anew with every stage
-        return Progress(finished=False, step=step, check_again_in_seconds=0.2, interruptible=False)
+        return Progress(finished=False, step=step, check_again_in_seconds=0.2)
 
     def prepare(self) -> Progress:
         """Keep the credential in the cluster for as long as the test takes, and what stands now."""

@@ -1,5 +1,6 @@
 """The orchestrator on the real durable engine, over toy phases whose world is a set of words."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -379,6 +380,20 @@ def test_a_pause_is_not_heeded_while_open_webui_is_down(run):
 
     assert run(meanwhile=pause)["state"] == "migrated"
     assert len(looks) > 12
+
+
+def test_waits_grow_until_a_phase_is_at_something_new(run):
+    looks = []
+
+    def long(count, step):
+        looks.append(time.monotonic())
+        return step() if count == 9 else Progress(False, "long", check_again_in_seconds=0.3 if count < 7 else 0.02)
+
+    run.world.faults["second"] = long
+    assert run()["state"] == "migrated"
+    waits = [after - before for before, after in itertools.pairwise(looks)]
+    assert waits[5] > 0.3 * 1.15**5
+    assert waits[6] < waits[5] / 2
 
 
 def test_a_bug_of_the_orchestrator_is_undone_too(run, monkeypatch):
