@@ -1,7 +1,7 @@
 """Stand by: a Job whose pod is scheduled, mounted and loaded before Open WebUI is stopped, and begins when it is told.
 
-Whoever stopped Open WebUI makes the file (`touch`, by exec in this pod); to make it twice is harmless. A pod that nobody
-tells ends after a while, and with it its hold on the disk.
+Whoever stopped Open WebUI makes the file (`touch`, by exec in this pod); to make it twice is harmless. A pod that is
+never told ends after a while, and with it its hold on the disk.
 """
 
 import time
