@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from local.rehearsal import fingerprint, guard_trial, later_phases, restore, scaling_trial, watch
+from local.rehearsal import fingerprint, guard_trial, later_phases, load_table, restore, scaling_trial, watch
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.display import Display
 from local.rehearsal.picture import draw
@@ -257,6 +257,8 @@ def _conclude(report: dict[str, Any], console: Console) -> None:
     if restored := report.get("restored"):
         console.print(f"the backup was restored: the same {restored['rows']:,} chunks", highlight=False)
     if (load := report["results"].get("load_test", {})).get("verdict"):
+        for table in load_table.tables(load) if load["trials"] else ():
+            console.print(table, highlight=False)
         console.print(headline(load), highlight=False)
     if "unchanged" in report:
         changed = ", ".join(report["changed"])
