@@ -1,8 +1,7 @@
 """`python -m benchmarks`: measure, and write build/benchmarks.json and docs/benchmarks.md.
 
 Everything runs on one embedded PostgreSQL with the same settings, one after the other. Rates are medians of the
-repeats; the peer, which takes minutes, runs once, on the first rows of the same store: its rate falls with size, so
-that favours it.
+repeats; the peer, which takes minutes, runs once, on the same store.
 """
 
 import argparse
@@ -22,11 +21,10 @@ from typing import Any
 
 import psycopg
 
-from benchmarks import limit, recall, report
+from benchmarks import deltas, limit, recall, report
 from local.postgres import Postgres
 from shared.transfer import document_chunk, ledger
 from shared.transfer.copy_binary import VectorColumn
-from shared.transfer.delta import copy_delta
 from shared.transfer.index_plan import IndexPlan
 from shared.transfer.indexes import build_indexes
 from shared.transfer.loading import copy_vectors
@@ -54,7 +52,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="10k and 30k rows only, one repeat: a smoke test")
     parser.add_argument("--deltas", action="store_true", help="only the deltas again; the other figures are kept")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peer-rows", type=int, default=20_000, help="rows that the peer copies (20,000)")
+    parser.add_argument("--peer-rows", type=int, default=100_000, help="rows that the peer copies (100,000)")
     parser.add_argument("--stores", type=Path, default=ROOT / "build" / "stores", help="where stores are made and kept")
     given = parser.parse_args()
     sizes = ((10_000, 384), (30_000, 384)) if given.quick else SIZES
@@ -105,13 +103,14 @@ class Benchmarks:
             "load_vs_copy_limit": against["ratio"],
             "worker_peak_mb": max(one["worker_peak_mb"] for one in sizes),
             "peak_300k_over_100k": round(last["worker_peak_mb"] / middle["worker_peak_mb"], 3),
-            **_delta_ratios(sizes),
+            **deltas.ratios(sizes),
             "recall_at_10_min": recalls[-1]["lowest"],
             "sizes": sizes,
             "peer": peer,
             "peer_with_indexes": peer_indexed,
             "limit": against,
             "recall": recalls,
+            "repeats": self._options.repeats,
             "machine": {"cores": os.cpu_count(), "load_average": os.getloadavg()[1], "python": sys.version.split()[0]},
         }
 
@@ -121,7 +120,7 @@ class Benchmarks:
             {**one, **self._measure_delta(self._store(one["rows"], one["dimension"]), one["rows"])}
             for one in found["sizes"]
         ]
-        return {**found, "sizes": sizes, **_delta_ratios(sizes)}
+        return {**found, "sizes": sizes, **deltas.ratios(sizes)}
 
     def _store(self, rows: int, dimension: int) -> Path:
         path = self._options.folder / f"{rows}x{dimension}"
@@ -180,22 +179,17 @@ class Benchmarks:
         }
 
     def _measure_delta(self, store: Path, rows: int) -> dict[str, float]:
-        """Return the seconds after the stop with 1 % of the rows changed, and with 100 rows changed."""
-        seconds = {}
-        changed = self._folder / "changed"
-        with self._database() as url:
-            copy_vectors(url, store, self._folder / "scratch", run="bench", stopped=True)
-            build_indexes(url)
-            verify_vectors(url, store, self._folder / "scratch", run="bench")
-            shutil.copytree(store, changed)
-            for name, count in (("delta_100_seconds", 100), ("delta_seconds", rows // 100)):
-                _stores("change", changed, count)
-                started = time.perf_counter()
-                copy_delta(url, changed, self._folder / "scratch", run="bench")
-                verify_vectors(url, changed, self._folder / "scratch", run="bench", incremental=True)
-                seconds[name] = round(time.perf_counter() - started, 3)
-            shutil.rmtree(changed)
-        return seconds
+        """Return medians of the seconds after the stop."""
+        found = []
+        for _ in range(self._options.repeats):
+            with self._database() as url:
+                folder = self._folder / "delta"
+                folder.mkdir()
+                found.append(
+                    deltas.measure(url, store, rows, folder, lambda path, count: _stores("change", path, count))
+                )
+                shutil.rmtree(folder)
+        return {key: round(statistics.median(one[key] for one in found), 3) for key in found[0]}
 
     def _peer(self, store: Path, *arguments: str) -> dict[str, Any]:
         _say(f"the peer {' '.join(arguments)}")
@@ -215,7 +209,7 @@ class Benchmarks:
 
     def _against_limit(self, store: Path) -> dict[str, Any]:
         _say("the limit")
-        collections, rows = limit.read_rows(store, 50_000)
+        collections, rows = limit.read_rows(store, 100_000)
         count = sum(map(len, rows.values()))
         ours, theirs = [], []
         for _ in range(self._options.repeats):
@@ -245,15 +239,6 @@ class Benchmarks:
                 )
             build_indexes(url, plan=IndexPlan("none"))
             return recall.measure(url, VectorColumn(1536), 20_000)
-
-
-def _delta_ratios(sizes: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the largest store's time after the stop over the smallest's: 1 % changed, and the same 100 rows."""
-    first, last = (next(s for s in order if s["dimension"] == 384) for order in (sizes, sizes[::-1]))
-    return {
-        "delta_300k_over_10k": round(last["delta_seconds"] / first["delta_seconds"], 2),
-        "delta_same_change_300k_over_10k": round(last["delta_100_seconds"] / first["delta_100_seconds"], 2),
-    }
 
 
 def _stores(*arguments: object) -> None:

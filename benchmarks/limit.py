@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.transfer import document_chunk, ledger
-from shared.transfer.batches import BatchWriter
+from shared.transfer.batches import MOST_ROWS, BatchWriter, Part, batches_of
 from shared.transfer.chroma_catalog import Collection, read_catalog
 from shared.transfer.chroma_store import ChromaStore
 from shared.transfer.copy_binary import HEADER, TRAILER, VectorColumn, pack
 from shared.transfer.database import connected, conninfo
+from shared.transfer.loading import tune_process
 from shared.transfer.rows import Rows
 
 COLUMN = VectorColumn(1536)
-_BATCH = 5000
 
 
 class Memory:
@@ -123,10 +123,10 @@ def time_load(url: str, collections: list[Collection], rows: dict[str, Rows], co
 
 
 def _load(url: str, collections: list[Collection], rows: dict[str, Rows]) -> None:
+    tune_process()
     with connected(url) as connection:
         document_chunk.require_table(connection)
         writer = BatchWriter(connection, "load", COLUMN, careful=False)
-        for collection in collections:
-            keys = rows[collection.id].keys
-            for at in range(0, len(keys), _BATCH):
-                writer.copy(Memory(rows), collection, keys[at : at + _BATCH])  # type: ignore[arg-type]
+        parts = [Part(collection, rows[collection.id].keys) for collection in collections]
+        for batch in batches_of(parts, MOST_ROWS):
+            writer.copy(Memory(rows), batch)  # type: ignore[arg-type]
