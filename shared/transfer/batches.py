@@ -1,6 +1,10 @@
-"""One batch: read slices, clean them, COPY them, write the ledger row, commit. All or nothing."""
+"""One batch: read slices, clean them, COPY them, write the ledger rows, commit. All or nothing.
 
-from collections.abc import Iterator
+Open WebUI makes a collection for every file, so most are small. A batch therefore takes as many of them as fit, in one
+COPY and one transaction: the round trips of a transaction cost as much as some hundred rows.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -14,13 +18,58 @@ from .copy_binary import HEADER, TRAILER, VectorColumn, pack
 from .rows import Rows
 from .sources import Source
 
-SLICE_ROWS = 1000
+MOST_ROWS = 20_000
+FEWEST_ROWS = 1000
+CAREFUL_ROWS = 5000  # these are all in memory at once
+SLICE_ROWS = 250  # about 2 MB: while one is on its way, the next is made
 COPY_SQL = "copy document_chunk (id, vector, collection_name, text, vmetadata) from stdin with (format binary)"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of one collection that are still to be copied, by their keys, ascending."""
+
+    collection: Collection
+    keys: NDArray[np.int64]
+
+
+Batch = tuple[Part, ...]
+"""What is committed at once."""
+
+
+def rows_of(batch: Batch) -> int:
+    """Count the rows."""
+    return sum(len(part.keys) for part in batch)
+
+
+def batch_rows(total: int, workers: int, rows_per_second: float, *, careful: bool) -> int:
+    """Return how many rows to commit at once: every worker gets several batches, a throttled one pauses often. Pure."""
+    most = CAREFUL_ROWS if careful else MOST_ROWS
+    if rows_per_second:
+        most = min(most, int(rows_per_second / workers))
+    return max(FEWEST_ROWS, min(most, total // (4 * workers)))
+
+
+def batches_of(parts: Iterable[Part], rows: int) -> Iterator[Batch]:
+    """Fill batches of so many rows, from the largest part to the smallest; only the last has fewer. Pure."""
+    batch: list[Part] = []
+    room = rows
+    for part in sorted(parts, key=lambda part: -len(part.keys)):
+        at = 0
+        while at < len(part.keys):
+            batch.append(Part(part.collection, part.keys[at : at + room]))
+            at += len(batch[-1].keys)
+            room -= len(batch[-1].keys)
+            if not room:
+                yield tuple(batch)
+                batch, room = [], rows
+    if batch:
+        yield tuple(batch)
 
 
 @dataclass(slots=True)
 class Written:
-    """What went into one COPY."""
+    """What one part's rows became."""
 
     ids: list[str] = field(default_factory=list)
     digest: int = 0
@@ -37,38 +86,47 @@ class BatchWriter:
         self._column = column
         self._careful = careful
 
-    def copy(self, source: Source, collection: Collection, keys: NDArray[np.int64]) -> None:
-        """Copy these rows and commit; a batch that someone else committed meanwhile is left alone."""
+    def copy(self, source: Source, batch: Batch) -> None:
+        """Copy these rows and commit; a part that someone else committed meanwhile is left alone."""
         try:
-            self._copy(source, collection, keys, careful=self._careful)
+            self._copy(source, batch, careful=self._careful)
         except psycopg.errors.UniqueViolation:
             self._connection.rollback()
-            if self._is_finished(collection, keys):
-                return
-            self._copy(source, collection, keys, careful=True)
+            finished = ledger.finished_ranges(self._connection, self._run)
+            left = tuple(part for part in batch if not _is_among(finished.get(part.collection.id, ()), part))
+            for fewer in batches_of(left, CAREFUL_ROWS):
+                self._copy(source, fewer, careful=True)
 
-    def _copy(self, source: Source, collection: Collection, keys: NDArray[np.int64], *, careful: bool) -> None:
-        slices = (source.read(collection, keys[at : at + SLICE_ROWS]) for at in range(0, len(keys), SLICE_ROWS))
-        written = copy_slices(self._connection, collection.name, self._column, slices, run=self._run, careful=careful)
-        ledger.add_batch(
-            self._connection,
-            self._run,
-            ledger.Batch(
-                collection=collection.id,
-                kind="bulk",
-                rows=len(written.ids),
-                digest=written.digest,
-                written=written.digest,
-                ids=written.ids,
-                first_key=int(keys[0]),
-                last_key=int(keys[-1]),
-                left_out=tuple(asdict(finding) for finding in written.findings),
-            ),
-        )
+    def _copy(self, source: Source, batch: Batch, *, careful: bool) -> None:
+        sliced = ((part.collection.name, _slices(source, part)) for part in batch)
+        written = copy_parts(self._connection, self._column, sliced, run=self._run, careful=careful)
+        entries = [_entry(part, one) for part, one in zip(batch, written, strict=True)]
+        ledger.add_batches(self._connection, self._run, entries)
         self._connection.commit()
 
-    def _is_finished(self, collection: Collection, keys: NDArray[np.int64]) -> bool:
-        return (int(keys[0]), int(keys[-1])) in ledger.finished_ranges(self._connection, self._run, collection.id)
+
+def _slices(source: Source, part: Part) -> Iterator[Rows]:
+    return (
+        source.read(part.collection, part.keys[at : at + SLICE_ROWS]) for at in range(0, len(part.keys), SLICE_ROWS)
+    )
+
+
+def _is_among(ranges: Sequence[tuple[int, int]], part: Part) -> bool:
+    return (int(part.keys[0]), int(part.keys[-1])) in ranges
+
+
+def _entry(part: Part, written: Written) -> ledger.Batch:
+    return ledger.Batch(
+        collection=part.collection.id,
+        kind="bulk",
+        rows=len(written.ids),
+        digest=written.digest,
+        written=written.digest,
+        ids=written.ids,
+        first_key=int(part.keys[0]),
+        last_key=int(part.keys[-1]),
+        left_out=tuple(asdict(finding) for finding in written.findings),
+    )
 
 
 def copy_slices(
@@ -81,23 +139,45 @@ def copy_slices(
     careful: bool,
 ) -> Written:
     """COPY slices of one collection in the current transaction."""
-    written = Written()
+    (written,) = copy_parts(connection, column, [(collection, slices)], run=run, careful=careful)
+    return written
+
+
+def copy_parts(
+    connection: "psycopg.Connection",
+    column: VectorColumn,
+    parts: Iterable[tuple[str, Iterator[Rows]]],
+    *,
+    run: str,
+    careful: bool,
+) -> list[Written]:
+    """COPY slices of collections, named by their names, in the current transaction; return what became of each."""
     # Durability comes with the next synchronous commit; until then a crash of the server loses rows and ledger alike.
     connection.execute("set local synchronous_commit = off")
-    ready = (_admitted(connection, rows, run, written) for rows in slices) if careful else slices
-    if careful:
-        ready = iter(list(ready))  # the connection cannot be asked anything while a COPY runs
+    ready: Iterable[tuple[str, Written, Iterable[Rows]]] = ((name, Written(), slices) for name, slices in parts)
+    if careful:  # the connection cannot be asked anything while a COPY runs
+        ready = [
+            (name, written, [_admitted(connection, rows, run, written) for rows in slices])
+            for name, written, slices in ready
+        ]
+    done: list[Written] = []
     with connection.cursor() as cursor, cursor.copy(COPY_SQL) as copy:
         copy.write(HEADER)
-        for rows in ready:
-            cleaned, findings = clean(rows)
-            data, digest = pack(cleaned, collection, column)
-            copy.write(data)
-            written.digest += digest
-            written.ids += [one.decode() for one in cleaned.ids]
-            written.findings += findings
+        for name, written, slices in ready:
+            for rows in slices:
+                copy.write(_packed(rows, name, column, written))
+            done.append(written)
         copy.write(TRAILER)
-    return written
+    return done
+
+
+def _packed(rows: Rows, name: str, column: VectorColumn, written: Written) -> bytes:
+    cleaned, findings = clean(rows)
+    data, digest = pack(cleaned, name, column)
+    written.digest += digest
+    written.ids += [one.decode() for one in cleaned.ids]
+    written.findings += findings
+    return data
 
 
 def _admitted(connection: "psycopg.Connection", rows: Rows, run: str, written: Written) -> Rows:

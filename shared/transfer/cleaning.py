@@ -11,6 +11,7 @@ vectors NaN; to_tsvector refuses more than 1 MB of distinct lexemes, so such a r
 
 import re
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -52,6 +53,8 @@ def clean(rows: Rows) -> tuple[Rows, list[Finding]]:
     """Return the rows that can be copied, cleaned, and every finding. Costs next to nothing for rows without one."""
     findings = [Finding(_name(one), "missing_vector") for one in rows.without_vector]
     bad = _bad_vectors(rows)
+    if not bad and _all_clean(rows):
+        return replace(rows, without_vector=[]), findings
     out: set[int] = set()
     texts, metadatas, ids = list(rows.texts), list(rows.metadatas), list(rows.ids)
     for at, (one, text, metadata) in enumerate(zip(rows.ids, rows.texts, rows.metadatas, strict=True)):
@@ -76,12 +79,35 @@ def clean(rows: Rows) -> tuple[Rows, list[Finding]]:
     return cleaned, findings
 
 
+def _all_clean(rows: Rows) -> bool:
+    """Look at the whole slice at once, which is several times faster than row by row; False when a row needs a closer
+    look."""
+    if None in rows.texts or max(map(len, rows.texts), default=0) > _MAX_LEXEME_BYTES:  # type: ignore[arg-type]
+        return False
+    # No sequence of UTF-8 goes on past a line break, so what is valid joined is valid apart.
+    metadata = b"\n".join(filter(None, rows.metadatas))
+    joined = b"\n".join(chain(rows.ids, rows.texts, (metadata,)))  # type: ignore[arg-type]
+    return b"\\u0000" not in metadata and b"\0" not in joined and _is_utf8(joined)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    if raw.isascii():
+        return True
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _name(raw: bytes) -> str:
     return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def _bad_vectors(rows: Rows) -> dict[int, str]:
-    if not len(rows):
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", rows.vectors, rows.vectors)
+    if bool(np.isfinite(squares).all()) and bool(squares.all()):
         return {}
     finite = np.isfinite(rows.vectors).all(axis=1)
     zero = ~rows.vectors.any(axis=1)

@@ -52,6 +52,9 @@ def duplicate_ids(catalog: Catalog, collections: tuple[Collection, ...]) -> tupl
         return 0, []
     with closing(open_database(catalog.path)) as db:
         db.execute("pragma temp_store = memory")
+        # Nearly always there is none at all, which the index of (segment, id) alone answers.
+        if not db.execute("select 1 from embeddings group by embedding_id having count(*) > 1 limit 1").fetchone():
+            return 0, []
         segments = json.dumps(list(names))
         twice = (
             "select embedding_id from embeddings where segment_id in (select value from json_each(?))"
