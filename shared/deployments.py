@@ -149,7 +149,8 @@ def over_references(deployment: Manifest, container_name: str, environment: Sequ
     main = container(deployment, container_name)
     refers = {entry["name"] for entry in main.get("env") or [] if entry.get("valueFrom")}
     return tuple(
-        entry | {"valueFrom": None} if "value" in entry and entry["name"] in refers else entry for entry in environment
+        entry | {"valueFrom": None} if entry.get("value") is not None and entry["name"] in refers else entry
+        for entry in environment
     )
 
 

@@ -39,7 +39,7 @@ class Names:
     @property
     def database_url(self) -> str:
         """Secret with the DATABASE_URL that leads to PgBouncer."""
-        return f"{self.deployment}-database"
+        return f"{self.deployment}-database-pooled"
 
     @property
     def disruption_budget(self) -> str:

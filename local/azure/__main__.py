@@ -62,6 +62,7 @@ def main() -> int:
     print("ready", json.dumps(ready), flush=True)
     server.serve_forever(poll_interval=0.2)
     server.server_close()
+    endpoints.close()
     return 0
 
 

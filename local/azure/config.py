@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local.azure.pgbouncer import Front
 from local.azure.protocol import Json
+from local.azure.tokens import LIFETIME_SECONDS
 
 
 class BadConfiguration(Exception):
@@ -48,6 +50,8 @@ class Server:
     administrator_login: str = "scaleout_admin"
     superuser_url: str = ""  # of the PostgreSQL that plays it; set: a new allow-list is put in force there
     parameters: Mapping[str, str] = field(default_factory=dict)
+    entra_administrators: tuple[str, ...] = ()  # roles that sign in with a token; needs superuser_url
+    pgbouncer: Front | None = None  # where the server's PgBouncer listens when it is on; needs superuser_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Configuration:
     tenant_id: str
     client_id: str | None  # of the user-assigned identity; None: system-assigned
     tokens: Mapping[str, str]  # resource → the token to give out for it, where the other side does not know ours
+    token_seconds: int  # how long a token is good
     operation_seconds: float  # how long a change of a server parameter takes
     vaults: Mapping[str, Mapping[str, Secret]]
     clusters: Mapping[str, Cluster]
@@ -107,6 +112,7 @@ def _configuration(content: Json, folder: Path, problems: list[str]) -> Configur
         tenant_id=content.get("tenant_id", "11111111-2222-3333-4444-555555555555"),
         client_id=identity.get("client_id"),
         tokens=identity.get("tokens", {}),
+        token_seconds=int(identity.get("token_seconds", LIFETIME_SECONDS)),
         operation_seconds=float(content.get("operation_seconds", 0.3)),
         vaults={
             vault.lower(): {name.lower(): _secret(value) for name, value in secrets.items()}
@@ -142,13 +148,9 @@ def _cluster(key: str, content: Json, folder: Path, problems: list[str]) -> Clus
 def _server(key: str, content: Json, problems: list[str]) -> Server:
     where = f"servers[{key}]"
     _require_group(key, where, problems)
-    _reject_unknown(
-        content,
-        {"fqdn", "version", "sku", "state", "administrator_login", "superuser_url", "parameters"},
-        where,
-        problems,
-    )
-    sku = content.get("sku", {})
+    known = {"fqdn", "version", "sku", "state", "administrator_login", "superuser_url", "parameters"}
+    _reject_unknown(content, known | {"entra_administrators", "pgbouncer"}, where, problems)
+    sku, front = content.get("sku", {}), content.get("pgbouncer")
     return Server(
         fqdn=content.get("fqdn", f"{key.partition('/')[2]}.postgres.database.azure.com"),
         version=str(content.get("version", "17")),
@@ -158,6 +160,8 @@ def _server(key: str, content: Json, problems: list[str]) -> Server:
         administrator_login=content.get("administrator_login", "scaleout_admin"),
         superuser_url=content.get("superuser_url", ""),
         parameters=content.get("parameters", {}),
+        entra_administrators=tuple(content.get("entra_administrators", ())),
+        pgbouncer=Front(int(front["port"]), Path(front["certificate"]), Path(front["key"])) if front else None,
     )
 
 

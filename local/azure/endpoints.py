@@ -9,6 +9,7 @@ from pathlib import Path
 from local.azure import arm, identity, key_vault
 from local.azure.access import Access
 from local.azure.config import BadConfiguration, Configuration, Fault, read_configuration
+from local.azure.pgbouncer import PgBouncer
 from local.azure.protocol import ConnectionDropped, Reply, Request, ServiceError
 from local.azure.store import Operation, Store
 from local.azure.tokens import TokenIssuer
@@ -28,6 +29,8 @@ class Endpoints:
         self._configuration = read_configuration(config_file)
         self._played: dict[int, int] = {}  # index of a fault → how often it struck
         self._lock = threading.Lock()
+        self._directory = directory
+        self._poolers: dict[str, PgBouncer] = {}
         self.store = Store(directory, self._put_in_force)
         self.identity_header = _kept_secret(directory / "identity-header")
 
@@ -46,10 +49,23 @@ class Endpoints:
             return self._configuration
 
     def _put_in_force(self, operation: Operation) -> None:
-        """Let the PostgreSQL that plays the server obey its new allow-list, as the service does."""
+        """Let the PostgreSQL that plays the server, or its PgBouncer, obey the new value, as the service does."""
         server = self.configuration.servers.get(operation.server)
-        if server and server.superuser_url and operation.parameter == "azure.extensions":
+        if server is None or not server.superuser_url:
+            return
+        if operation.parameter == "azure.extensions":
             set_allowed_extensions(server.superuser_url, operation.value)
+        if operation.parameter.startswith("pgbouncer.") and server.pgbouncer:
+            if operation.server not in self._poolers:
+                folder = self._directory / "pgbouncer"
+                self._poolers[operation.server] = PgBouncer(folder, server.superuser_url, server.pgbouncer)
+            written = self.store.written(operation.server) | {operation.parameter: operation.value}
+            self._poolers[operation.server].obey({**server.parameters, **written})
+
+    def close(self) -> None:
+        """End what was started for a server."""
+        for pooler in self._poolers.values():
+            pooler.stop()
 
     def serves(self, host: str) -> bool:
         """Whether requests to this host are answered here; nothing is ever passed on."""

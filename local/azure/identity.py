@@ -9,9 +9,10 @@ import uuid
 
 import yaml
 
+from local.azure import logins
 from local.azure.config import Cluster, Configuration
 from local.azure.protocol import Json, Reply, Request
-from local.azure.tokens import LIFETIME_SECONDS, TokenIssuer
+from local.azure.tokens import TokenIssuer
 
 PATH = "/msi/token"
 API_VERSION = "2019-08-01"
@@ -32,9 +33,14 @@ def answer(request: Request, configuration: Configuration, issuer: TokenIssuer, 
         return _refusal(
             400, "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
         )
+    token, expires = _token(resource, configuration, issuer), int(time.time()) + configuration.token_seconds
+    if resource.rstrip("/") == logins.RESOURCE:
+        for server in configuration.servers.values():
+            if server.entra_administrators and server.superuser_url:
+                logins.accept_token(server.superuser_url, server.entra_administrators, token, expires)
     body: Json = {
-        "access_token": _token(resource, configuration, issuer),
-        "expires_on": str(int(time.time()) + LIFETIME_SECONDS),
+        "access_token": token,
+        "expires_on": str(expires),
         "resource": resource,
         "token_type": "Bearer",
         "client_id": configuration.client_id or SYSTEM_ASSIGNED_CLIENT_ID,
@@ -50,7 +56,7 @@ def _token(resource: str, configuration: Configuration, issuer: TokenIssuer) -> 
         entra = [c for c in configuration.clusters.values() if c.entra]
         if found := next(filter(None, map(_cluster_token, entra)), ""):
             return found
-    return issuer.issue(resource)
+    return issuer.issue(resource, lifetime_seconds=configuration.token_seconds)
 
 
 def _cluster_token(cluster: Cluster) -> str:

@@ -76,7 +76,7 @@ _PGBOUNCERS_OWN = {
 def catalogue(server: Server, written: Mapping[str, str]) -> Mapping[str, ServerParameter]:
     """Every parameter of this server, with these values written to it. Burstable tiers have no PgBouncer."""
     known = _CATALOGUE | ({} if server.tier == "Burstable" else _PGBOUNCER)
-    values = server.parameters | dict(written)
+    values = {**server.parameters, **written}
     if server.tier != "Burstable" and values.get("pgbouncer.enabled", "").lower() == "true":
         known |= _PGBOUNCERS_OWN
     if limit := _MAX_CONNECTIONS.get(server.sku_name):

@@ -51,6 +51,11 @@ class Store:
             self._settle()
             return dict(self._parameters.get(server, {}))
 
+    def written(self, server: str) -> dict[str, str]:
+        """The same, without putting anything in force that is due."""
+        with self._lock:
+            return dict(self._parameters.get(server, {}))
+
     def pending_restart(self, server: str) -> frozenset[str]:
         with self._lock:
             self._settle()

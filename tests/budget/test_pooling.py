@@ -5,11 +5,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from local.cluster.kinds import PODS
+from local.cluster.patches import strategic_merge_patch
+from local.cluster.schema import schema_of
 from phases import connection_pooler
 from phases.enable_pgvector import Plan
 from phases.switch_plan import decide_environment
 from shared.connection_budget import Demand, ServerLimits, plan_budget
 from shared.container_environment import read_database_address
+from shared.deployments import over_references
 from shared.errors import ConfigurationError
 from shared.model import Brief, MigrationRequest, Target
 from shared.names import Names
@@ -177,7 +181,7 @@ def test_on_and_off_again_leaves_everything_as_it_was():
     connection_pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
     assert made.server.values == {"pgbouncer.enabled": "true", "pgbouncer.max_prepared_statements": "200"}
     assert made.databases.asked == [6432]  # proven before anybody is led there
-    held = made.cluster.read("Secret", "open-webui-database")["data"]["database-url"]
+    held = made.cluster.read("Secret", "open-webui-database-pooled")["data"]["database-url"]
     assert base64.b64decode(held).decode() == URL.replace(":5432/", ":6432/")
     connection_pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)  # a rerun
     connection_pooler.turn_off(plan, made)
@@ -208,7 +212,7 @@ def test_the_plan_names_every_change_and_no_password():
     plan = connection_pooler.plan_pooler(brief(), made)
     listed = connection_pooler.changes(plan, brief().survey)
     assert [(c.action, c.kind, c.name) for c in listed] == [
-        ("create", "Secret", "open-webui-database"),
+        ("create", "Secret", "open-webui-database-pooled"),
         ("change", "server parameter", "pgbouncer.enabled"),
         ("change", "server parameter", "pgbouncer.max_prepared_statements"),
     ]
@@ -235,17 +239,40 @@ def test_a_parameter_that_waits_for_a_restart_is_reported_and_nobody_is_led_ther
     plan = connection_pooler.plan_pooler(brief(), made)
     with pytest.raises(ConfigurationError, match=r"pgbouncer\.enabled.* acts only after a restart"):
         connection_pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
-    assert made.cluster.read("Secret", "open-webui-database") is None
+    assert made.cluster.read("Secret", "open-webui-database-pooled") is None
 
 
 def test_the_new_pods_get_the_url_from_the_secret_and_the_servers_own_port_beside_it():
     survey = brief().survey
     environment = decide_environment(survey, plan_budget(replace(LIMITS, pgbouncer=True), Demand(3)), NAMES)
     [url, port] = environment[:2]  # before PGVECTOR_DB_URL, which refers to it
-    assert url["valueFrom"]["secretKeyRef"] == {"name": "open-webui-database", "key": "database-url"}
+    assert url["valueFrom"]["secretKeyRef"] == {"name": "open-webui-database-pooled", "key": "database-url"}
     assert port == {"name": DIRECT_PORT_VARIABLE, "value": "5432"}
     plain = decide_environment(replace(survey, pooler_port=0), plan_budget(LIMITS, Demand(3)), NAMES)
     assert "DATABASE_URL" not in {entry["name"] for entry in plain}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [{"value": URL}, {"valueFrom": {"secretKeyRef": {"name": "theirs", "key": "url"}}},
+     {"valueFrom": {"configMapKeyRef": {"name": "theirs", "key": "url"}}}],
+    ids=["literal", "secret", "config map"],
+)  # fmt: skip
+def test_the_reference_wins_whatever_the_users_own_entry_is(source):
+    """Merged as the API server merges: an entry with two sources would be refused, one without any be empty."""
+    pod = {"containers": [{"name": "web", "env": [{"name": "DATABASE_URL"} | source]}]}
+    deployment = {"spec": {"template": {"spec": pod}}}
+    survey = brief().survey
+    environment = decide_environment(survey, plan_budget(LIMITS, Demand(3)), NAMES)
+    patch = {"containers": [{"name": "web", "env": list(over_references(deployment, "web", environment))}]}
+    merged = strategic_merge_patch({"spec": pod}, {"spec": patch}, schema_of(PODS))["spec"]
+    [url] = [entry for entry in merged["containers"][0]["env"] if entry["name"] == "DATABASE_URL"]
+    assert url == {
+        "name": "DATABASE_URL",
+        "valueFrom": {"secretKeyRef": {"name": "open-webui-database-pooled", "key": "database-url"}},
+    }
+    names = [entry["name"] for entry in merged["containers"][0]["env"]]
+    assert names.index("DATABASE_URL") < names.index("PGVECTOR_DB_URL")
 
 
 def test_whoever_asks_the_server_itself_goes_past_pgbouncer():
