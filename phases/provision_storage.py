@@ -103,8 +103,7 @@ def _wanted(plan: Plan, cluster: Cluster, names: Names) -> list[Manifest]:
 def _pod_settings(cluster: Cluster, deployment: str) -> Manifest:
     """Where the user's pods may run."""
     found = cluster.read("Deployment", deployment)
-    spec = deployments.pod_spec(found) if found else {}
-    return {key: spec[key] for key in ("nodeSelector", "tolerations", "imagePullSecrets") if spec.get(key)}
+    return deployments.placement(found) if found else {}
 
 
 def _not_ready(plan: Plan, cluster: Cluster, names: Names) -> str:
