@@ -96,6 +96,13 @@ class HnswFiles:
         return order
 
 
+def require_complete(folder: Path, dimension: int, *, normalised: bool) -> None:
+    """Raise UnknownFormat if the files are not as long as the header says, as while chromadb writes them."""
+    count, _, _ = _read_header(folder, dimension)
+    if normalised:
+        _read_lengths(folder, count)
+
+
 def _read_header(folder: Path, dimension: int) -> tuple[int, int, int]:
     """Return (elements, bytes an element, bytes of links), after checking the header against the dimension and the
     files."""

@@ -28,7 +28,7 @@ from .exchange import Exchange
 from .progress import Progress, silent
 from .reading import Reading, readable_now
 from .selection import Selection
-from .sources import open_source, with_fallback
+from .sources import open_source, read_movable, with_fallback
 
 Result = TypeVar("Result")
 
@@ -80,15 +80,20 @@ def copy_delta(
 def changed_since_copy(
     connection: "psycopg.Connection",
     reading: Reading,
-    scratch: Path,
+    scratch: Path | None,
     run: str,
     selection: Selection,
     use: Callable[[Catalog], Result],
     progress: Progress = silent,
 ) -> tuple[Result, str]:
-    """Call `use` with a catalogue of the collections that changed since they were copied; see `with_fallback`."""
+    """Call `use` with a catalogue of the collections that changed since they were copied; see `with_fallback`.
+
+    Without a scratch directory there is no falling back: UnknownFormat is raised.
+    """
     if not ledger.exists(connection) or not (known := ledger.copied_collections(connection, run)):
         raise ConfigurationError(f"there is no bulk pass of run {run}", hint="run copy-vectors without --delta first")
+    head = ledger.log_head(connection, run)
+    copied = {one.id: (one.name, one.watermark) for one in known.values()}
 
     def undisturbed(catalog: Catalog) -> Result:
         connection.rollback()  # of what an earlier attempt, with another reader, left
@@ -96,14 +101,16 @@ def changed_since_copy(
             reading.include(one.vector_segment for one in selection.of(catalog))
         return use(catalog)
 
+    if scratch is None:
+        return undisturbed(read_movable(reading.path, selection, since=head, copied=copied)), "files"
     return with_fallback(
         reading.store,
         reading.path,
         scratch,
         undisturbed,
         selection=selection,
-        since=ledger.log_head(connection, run),
-        copied={one.id: (one.name, one.watermark) for one in known.values()},
+        since=head,
+        copied=copied,
         progress=progress,
     )
 

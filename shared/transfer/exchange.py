@@ -113,8 +113,8 @@ class Exchange:
         self._copy(read, results)
         self._note(changes, results)
         self._read_back(results, dimensions)
-        written = sum(len(one.ids) for one in results.values())
-        return written, sum(max(0, one.gone_rows - len(one.ids)) for one in results.values())
+        written = {one for result in results.values() for one in result.ids}
+        return len(written), len(wanted.keys() - written)
 
     def _there(self, changes: list[Change]) -> dict[str, str]:
         """Return in which collection the touched ids are at the target; without those that are respected."""

@@ -1,8 +1,15 @@
-"""The ends of an online copy: verify the bulk and catch up while Open WebUI serves, then finish after the stop.
+"""The two ends of an online copy: verify the bulk pass while Open WebUI serves, and finish after the stop.
 
 All that grows with the data is compared before the stop, and what changed during the bulk pass or while an approval was
-waited for is carried over just before it. After it, one process carries the last changes of files and vectors over side
-by side and compares only what changed, so the time after the stop is short and flat.
+waited for is carried over just before it (`catching_up`). After it, one process carries the last changes of files and
+vectors over side by side and compares only what changed, so the time after the stop is short and flat.
+
+Why comparing only that proves the whole: every row was compared with the store after the bulk pass, and what a round or
+the delta wrote since was compared when it was written. A collection whose newest log record, as texts, metadata and
+vectors have seen it, is still the one that the ledger noted then has not changed in the store, because chromadb enters
+every write in its log first; and in the table only the ledger's transactions write, for Open WebUI does not use it yet.
+Of a collection that has changed, the touched rows are read back and its rows are counted on both sides. And the files
+that all this was read from stood still from before the first look until after the last (`reading`).
 """
 
 import time
@@ -11,21 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from . import ledger
-from .chroma_catalog import Catalog, read_catalog
+from .chroma_catalog import read_catalog
 from .database import connected
-from .delta import Carried, carry, changed_since_copy, copy_delta
 from .errors import UnknownFormat
 from .files import copy_files
-from .increments import verify_increment
+from .increments import carry_and_compare
 from .progress import Progress, silent
 from .reading import readable_now
 from .selection import Selection
-from .snapshot import private_copy
 from .store_difference import note_foreign_rows
 from .verification import verify_vectors
-
-_SAMPLES = 5
-"""How many of the rows that changed are searched for after the stop."""
 
 
 def verify_copy(
@@ -53,25 +55,6 @@ def verify_copy(
     if moved:
         return {"equal": None, "postponed": "the copy was resumed; everything is compared after the stop"}
     return verify_vectors(url, store, scratch, run=run, selection=selection, full=full, progress=progress)
-
-
-def catch_up(
-    url: str,
-    data: Path,
-    share: Path,
-    scratch: Path,
-    *,
-    run: str,
-    selection: Selection | None = None,
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Carry over, from a new private copy, what changed since the bulk pass; what changes from now on is `finish`'s."""
-    started = time.perf_counter()
-    files = copy_files(data, share, progress=progress)
-    store, _ = private_copy(data / "vector_db", scratch / "latest", progress=progress)
-    vectors = copy_delta(url, store, scratch, run=run, selection=selection, progress=progress)
-    verify_vectors(url, store, scratch, run=run, selection=selection, incremental=True, progress=progress)
-    return {"files": files, "vectors": vectors, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def finish(
@@ -102,24 +85,9 @@ def _carry_and_verify(
     url: str, store: Path, scratch: Path, run: str, selection: Selection | None, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Do what `copy_delta` and an incremental `verify_vectors` do, over one connection and in one look at the store."""
-    started = time.perf_counter()
     chosen = selection or Selection()
-    with connected(url) as connection, readable_now(store, scratch / "delta", progress=progress) as reading:
-
-        def use(catalog: Catalog) -> tuple[Carried, float, dict[str, Any] | None]:
-            carried = carry(connection, run, catalog, chosen, reading, progress)
-            done = time.perf_counter()
-            counts = {one.name: one.rows for one in chosen.of(catalog)}
-            verified = verify_increment(connection, run, counts, samples=_SAMPLES)
-            reading.require_still()
-            connection.commit()
-            return carried, done, verified
-
-        (carried, done, verified), reader = changed_since_copy(connection, reading, scratch, run, chosen, use, progress)
-    vectors = {"run": run, **carried.as_json(), "reader": reader, "seconds": round(done - started, 3)}
-    if verified is None:
-        return vectors, verify_vectors(
-            url, store, scratch, run=run, selection=selection, incremental=True, progress=progress
-        )
-    seconds = round(time.perf_counter() - done, 3)
-    return vectors, {"run": run, **verified, "full": False, "reader": reader, "seconds": seconds}
+    with readable_now(store, scratch / "delta", progress=progress) as reading:
+        vectors, verification = carry_and_compare(url, reading, scratch, run, chosen, progress)
+    return vectors, verification or verify_vectors(
+        url, store, scratch, run=run, selection=selection, incremental=True, progress=progress
+    )

@@ -7,19 +7,29 @@ watermark that it has not changed there either. Anything else makes the collecti
 a whole.
 """
 
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
 
 from . import document_chunk, ledger
+from .chroma_catalog import Catalog
 from .copy_binary import VectorColumn
+from .database import connected
+from .delta import Carried, carry, changed_since_copy
 from .errors import VerificationFailed
 from .exchange import read_digests
+from .progress import Progress, silent
+from .reading import Reading
+from .selection import Selection
 from .top_k import search
 
 Written = Mapping[str, ledger.Writes]
+_SAMPLES = 5
+"""How many of the rows that changed are searched for after the stop."""
 
 
 def verify_increment(
@@ -93,3 +103,30 @@ def search_for_changed(connection: "psycopg.Connection", column: VectorColumn, w
             raise VerificationFailed(f"collection {names[one]}: a search for {one} does not find it")
         checked += 1
     return checked
+
+
+def carry_and_compare(
+    url: str, reading: Reading, scratch: Path | None, run: str, selection: Selection, progress: Progress = silent
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Carry over what changed and compare it, over one connection and in one look at the store.
+
+    Return what `copy_delta` and `verify_vectors` say; None instead of the latter if more has to be compared.
+    """
+    started = time.perf_counter()
+    with connected(url) as connection:
+
+        def use(catalog: Catalog) -> tuple[Carried, float, dict[str, Any] | None]:
+            carried = carry(connection, run, catalog, selection, reading, progress)
+            done = time.perf_counter()
+            counts = {one.name: one.rows for one in selection.of(catalog)}
+            verified = verify_increment(connection, run, counts, samples=_SAMPLES)
+            reading.require_still()
+            connection.commit()
+            return carried, done, verified
+
+        (carried, done, verified), reader = changed_since_copy(
+            connection, reading, scratch, run, selection, use, progress
+        )
+    vectors = {"run": run, **carried.as_json(), "reader": reader, "seconds": round(done - started, 3)}
+    seconds = round(time.perf_counter() - done, 3)
+    return vectors, verified and {"run": run, **verified, "full": False, "reader": reader, "seconds": seconds}

@@ -246,7 +246,7 @@ def _copy_vectors(options: argparse.Namespace, lines: JsonLines) -> dict[str, An
 
 def _catch_up(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:
     from .database import vectors_url
-    from .finishing import catch_up
+    from .catching_up import catch_up
 
     where = (vectors_url(), options.data, options.target, _scratch(options))
     return catch_up(*where, run=options.run, selection=_selection(options), progress=lines)

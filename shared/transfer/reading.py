@@ -23,6 +23,10 @@ _CLOCK_TICK_NS = 10_000_000
 _PAUSE_SECONDS = 0.02
 
 
+class StoreInMotion(TransientError):
+    """The store was written while it was read."""
+
+
 class Reading:
     """One reading of a store: in place, or of a private copy that nobody can write."""
 
@@ -35,7 +39,7 @@ class Reading:
         self._folders: set[str] = set()
 
     def include(self, folders: Iterable[str]) -> None:
-        """Note the files of segments that are read from now on. Raises TransientError if they were just written."""
+        """Note the files of segments that are read from now on. Raises StoreInMotion if they were just written."""
         if not self._in_place:
             return
         fresh = {one for one in folders if one} - self._folders
@@ -46,7 +50,7 @@ class Reading:
         self._states |= states
 
     def require_still(self) -> None:
-        """Raise TransientError if any file that was read has been written since."""
+        """Raise StoreInMotion if any file that was read has been written since."""
         if self._in_place and self._look(self._folders) != self._states:
             raise _written()
 
@@ -78,7 +82,7 @@ class Reading:
 def readable_now(store: Path, scratch: Path, *, progress: Progress = silent) -> Iterator[Reading]:
     """Yield the reading of a stopped store: in place if no journal is open, else of a private copy.
 
-    Raises TransientError when the store was written meanwhile after all.
+    Raises StoreInMotion when the store was written meanwhile after all.
     """
     reading = Reading(store, store)
     while not reading.is_settled():
@@ -92,8 +96,8 @@ def readable_now(store: Path, scratch: Path, *, progress: Progress = silent) -> 
     reading.require_still()
 
 
-def _written() -> TransientError:
-    return TransientError(
+def _written() -> "StoreInMotion":
+    return StoreInMotion(
         "the store was written while it was read",
         hint="stop every process that uses it, then run the same command again",
     )

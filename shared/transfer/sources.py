@@ -1,6 +1,7 @@
 """Where rows come from: the files themselves, or chromadb on a private copy when the files are not understood."""
 
 import importlib.util
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from .errors import UnknownFormat
 from .progress import Progress, silent
 from .rows import Rows
 from .selection import Selection
-from .snapshot import private_copy
+from .snapshot import private_copy, store_fingerprint
 
 Result = TypeVar("Result")
 
@@ -56,6 +57,16 @@ def can_fall_back() -> bool:
     return importlib.util.find_spec("chromadb") is not None
 
 
+def read_movable(
+    path: Path, selection: Selection, *, since: LogHead | None = None, copied: Mapping[str, Copied] | None = None
+) -> Catalog:
+    """Read the catalogue. Raises UnknownFormat if what is to be moved was left in the middle of a write."""
+    catalog = read_catalog(path, since=since, copied=copied)
+    if lagging := [one.name for one in selection.of(catalog) if one.metadata_lag]:
+        raise UnknownFormat(f"texts and metadata are behind the log in {', '.join(lagging[:5])}")
+    return catalog
+
+
 def with_fallback(
     store: Path,
     path: Path,
@@ -73,15 +84,24 @@ def with_fallback(
     Return what `use` returned and how the store was read: `files`, or `chromadb` and why. `use` must be safe to repeat.
     """
     try:
-        catalog = read_catalog(path, since=since, copied=copied)
-        if lagging := [one.name for one in selection.of(catalog) if one.metadata_lag]:
-            raise UnknownFormat(f"texts and metadata are behind the log in {', '.join(lagging[:5])}")
-        return use(catalog), "files"
+        return use(read_movable(path, selection, since=since, copied=copied)), "files"
     except UnknownFormat as error:
         if not can_fall_back():
             raise UnknownFormat(
                 error.message, hint="chromadb is not installed here; run this where it is, as in Open WebUI's image"
             ) from error
-        copy, fingerprint = private_copy(store, scratch / "chromadb", progress=progress)
+        copy, fingerprint = _copy_for_chromadb(path, scratch, progress)
         catalog = read_catalog_by_client(copy, fingerprint, selection.tenant, selection.database)
         return use(catalog), f"chromadb, because {error.message}"
+
+
+def _copy_for_chromadb(path: Path, scratch: Path, progress: Progress) -> tuple[Path, str]:
+    """Copy what was read, for chromadb to open; one of another state is removed.
+
+    Each state has a path of its own: within a process chromadb keeps what it once opened by its path.
+    """
+    own = scratch / f"chromadb-{store_fingerprint(path)}"
+    for other in scratch.glob("chromadb-*"):
+        if other != own:
+            shutil.rmtree(other, ignore_errors=True)
+    return private_copy(path, own, progress=progress)
