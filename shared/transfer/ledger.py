@@ -212,13 +212,15 @@ def add_batches(connection: "psycopg.Connection", run: str, batches: Iterable[Ba
         )
 
 
-def finished_ranges(connection: "psycopg.Connection", run: str, collection: str) -> list[tuple[int, int]]:
-    """Return the key ranges of the bulk pass that are committed."""
-    return connection.execute(
-        "select first_key, last_key from scaleout.batch where run = %s and collection = %s and kind = 'bulk'"
-        " order by 1",
-        (run, collection),
-    ).fetchall()
+def finished_ranges(connection: "psycopg.Connection", run: str) -> dict[str, list[tuple[int, int]]]:
+    """Return the key ranges of the bulk pass that are committed, by Chroma's id of the collection."""
+    rows = connection.execute(
+        "select collection, first_key, last_key from scaleout.batch where run = %s and kind = 'bulk'", (run,)
+    )
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for collection, first, last in rows:
+        ranges.setdefault(collection, []).append((first, last))
+    return ranges
 
 
 def expected(
