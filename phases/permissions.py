@@ -106,8 +106,10 @@ def _groups() -> Iterator[list[Permission]]:
 
 
 def _kubernetes_question(group: list[Permission]) -> Question:
-    verbs = ", ".join(permission.verb for permission in group)
-    return Question("Kubernetes", f"{verbs} {group[0].kind}", NAMESPACE_ROLE if group[0].namespaced else CLUSTER_ROLE)
+    """In kubectl's words: a kind of an added group carries it, such as pods.metrics.k8s.io."""
+    verbs, first = ", ".join(permission.verb for permission in group), group[0]
+    kind = f"{first.kind}.{first.group}" if "." in first.group else first.kind
+    return Question("Kubernetes", f"{verbs} {kind}", NAMESPACE_ROLE if first.namespaced else CLUSTER_ROLE)
 
 
 def _ask_kubernetes(cluster: Cluster, group: list[Permission], login: Answer) -> Answer:
