@@ -19,7 +19,7 @@ th { background: var(--soft) }
 figure { margin: 1rem 0; overflow-x: auto } svg { max-width: 100%; height: auto }
 code { font: .86em ui-monospace, monospace; overflow-wrap: anywhere }
 pre { font: .86em/1.5 ui-monospace, monospace; background: var(--soft); padding: .7rem 1rem }
-pre { overflow-x: auto; border-radius: 6px }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; border-radius: 6px }
 @media print { body { max-width: none; margin: 0 } h2 { break-after: avoid } }
 """.strip()
 

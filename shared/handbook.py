@@ -47,7 +47,7 @@ def handbook(record: JsonObject, occasion: Occasion) -> Document:
         Section("The load test", _load_test(report)),
         Section("What it costs", _costs(report)),
         Section("Limits", _limits(report, measured)),
-        Section("How to scale further", scaling(report, measured)),
+        Section("How to scale further", scaling(report, measured, occasion.url.rpartition("/")[0])),
         Section("How to roll back, and until when", rollback(report, occasion.ended, occasion.url)),
         Section("When something is wrong", troubleshooting(record)),
         Section("What the run found", _findings(report)),

@@ -12,8 +12,8 @@ from shared.wire import JsonObject
 SHOWN_SERVERS = 4
 
 
-def scaling(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
-    """From the nearest wall outwards."""
+def scaling(report: JsonObject, measured: JsonObject, runs: str) -> tuple[Block, ...]:
+    """From the nearest wall outwards. `runs`: URL of `/api/migrations`."""
     found = carried(report, measured)
     if found is None:
         return ()
@@ -40,13 +40,13 @@ def scaling(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
             " which is what one used at 20 queries at once when this app was made (not measured in this run):"
         ),
         Table(("server", "connections for users", "replicas"), tuple(_servers(for_users))),
-        *_larger_server(target, for_users),
+        *_larger_server(target, for_users, runs),
         Bullets(tuple(_further_walls(measured))),
     ]
     return tuple(blocks)
 
 
-def _larger_server(target: JsonObject, for_users: int) -> tuple[Block, ...]:
+def _larger_server(target: JsonObject, for_users: int, runs: str) -> tuple[Block, ...]:
     """The commands for the next size; the parameter is not changed by the size."""
     larger = next((sku for sku in AZURE_SKUS if sku.for_users > for_users), None)
     if larger is None:
@@ -57,7 +57,7 @@ def _larger_server(target: JsonObject, for_users: int) -> tuple[Block, ...]:
         "az postgres flexible-server parameter set"
         f" {server.replace('--name', '--server-name')} --name max_connections --value {larger.max_connections}",
         f"az postgres flexible-server restart {server}",
-        'curl -X POST -H "x-functions-key: $KEY" https://$APP/api/migrations'
+        f'curl -X POST -H "x-functions-key: $KEY" {runs}'
         """ -d '{"mode": "phases", "phases": ["enable_autoscaling"]}'   # reads the new limit""",
     )
     text = (
@@ -141,7 +141,7 @@ def _backup(report: JsonObject) -> tuple[Block, ...]:
     found = (report["results"].get("protect_source") or {}).get("snapshot") or {}
     restore = "To restore from it by hand: infra/kubernetes/restore-backup.yaml."
     if found.get("name"):
-        restore += f" VolumeSnapshot {found['name']} holds the disk as it was at {found['taken_at']}."
+        restore += f" VolumeSnapshot {found['name']} holds the disk as it was at {_minute(found['taken_at'])}."
     return (Paragraph(text), Paragraph(restore))
 
 
@@ -149,3 +149,7 @@ def server_arguments(target: JsonObject) -> str:
     """Of `az postgres flexible-server …`."""
     group = target["postgres_resource_group"] or target["resource_group"]
     return f"--resource-group {group} --name {target['postgres_server']}"
+
+
+def _minute(text: str) -> str:
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M UTC")

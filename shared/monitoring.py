@@ -165,7 +165,7 @@ def _service_alerts(target: Target) -> tuple[Alert, ...]:
             5,
             "warning",
             "a replica takes {{ $value }} s to answer /ready, which asks the database and Redis",
-            f"kubectl top pods {where}; then the database's connections and CPU",
+            f"kubectl top pods {where}; {SESSIONS}",
             "a replica takes over 2 s to answer /ready, which asks the database and Redis",
         ),
         Alert(

@@ -96,6 +96,7 @@ def test_commands_carry_this_clusters_names():
         "kubectl describe pods -n ollama -l app=open-webui",
         "update --resource-group rg --name psql-main --tier Burstable --sku-name Standard_B2s",
         "--name max_connections --value 429",
+        'https://app/api/migrations -d \'{"mode": "phases", "phases": ["enable_autoscaling"]}\'',
     ):
         assert command in found
 
@@ -127,7 +128,7 @@ def test_the_snapshot_of_the_disk_is_named():
     record = finished()
     snapshot = {"name": "x-disk-before", "taken_at": "2026-05-04T20:00:10Z"}
     record["report"]["results"]["protect_source"] = {"snapshot": snapshot}
-    assert "VolumeSnapshot x-disk-before holds the disk as it was at 2026-05-04T20:00:10Z" in text(record)
+    assert "VolumeSnapshot x-disk-before holds the disk as it was at 2026-05-04 20:00 UTC" in text(record)
 
 
 def test_a_file_system_that_is_not_the_shares_alone_is_not_called_its_size():
