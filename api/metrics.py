@@ -2,11 +2,10 @@
 
 In OpenMetrics where the asker says that it reads it, as every newer Prometheus does, else in the text format 0.0.4. A
 figure that the last reading does not have is left out, so that a rule on it sees nothing instead of a made-up zero.
-Source: OpenMetrics 1.0: a counter's family is named without `_total`, and the exposition ends with `# EOF`.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import azure.durable_functions as df
@@ -16,11 +15,8 @@ from api import durable
 from phases.guard_entity import read_memory
 from phases.guard_memory import Memory
 from phases.health_guard import GUARD_ENTITY
+from shared.exposition import END, FORMAT, OPEN_METRICS, Sample, family
 from shared.guarded import Guarded
-
-FORMAT = "text/plain; version=0.0.4; charset=utf-8"
-OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-TOTAL = "_total"
 
 GAUGES = {
     "scaleout_replicas_wanted": ("replicas", 1.0, "Replicas that the Deployment asks for."),
@@ -32,9 +28,6 @@ GAUGES = {
     "scaleout_database_latency_seconds": ("database_latency_ms", 0.001, "Of one select 1."),
 }
 """Metric → (figure of the reading, factor, help)."""
-
-type Sample = tuple[str, float | None]
-"""Target and value; None is left out."""
 
 
 async def read(client: df.DurableFunctionsClient, guarded: Sequence[Guarded], accept: str) -> func.HttpResponse:
@@ -48,25 +41,27 @@ async def read(client: df.DurableFunctionsClient, guarded: Sequence[Guarded], ac
 
 def render(memories: dict[str, Memory], *, open_metrics: bool = False) -> str:
     """The exposition. Pure."""
-    parts = [
-        _family(name, "gauge", text, ((key, _scaled(memory, figure, factor)) for key, memory in memories.items()))
+    ticks = {key: float(memory.ticks) for key, memory in memories.items()}
+    skipped = {key: float(memory.state.skipped_ticks) for key, memory in memories.items()}
+    seen = {key: _timestamp(memory) for key, memory in memories.items()}
+    found: list[tuple[str, str, str, Mapping[str, float | None]]] = [
+        (name, "gauge", text, {key: _scaled(memory, figure, factor) for key, memory in memories.items()})
         for name, (figure, factor, text) in GAUGES.items()
     ]
-    seen = [(key, _timestamp(memory)) for key, memory in memories.items()]
-    ticks = [(key, float(memory.ticks)) for key, memory in memories.items()]
-    skipped = [(key, float(memory.state.skipped_ticks)) for key, memory in memories.items()]
-    parts += [
-        _family("scaleout_guard_reading_timestamp_seconds", "gauge", "When the guard last looked.", seen),
-        _family("scaleout_guard_ticks_total", "counter", "Readings judged.", ticks, open_metrics=open_metrics),
-        _family("scaleout_guard_skipped_ticks_total", "counter", "Ticks left out.", skipped, open_metrics=open_metrics),
+    found += [
+        ("scaleout_guard_reading_timestamp_seconds", "gauge", "When the guard last looked.", seen),
+        ("scaleout_guard_ticks_total", "counter", "Readings judged.", ticks),
+        ("scaleout_guard_skipped_ticks_total", "counter", "Ticks left out.", skipped),
     ]
-    return "".join(parts) + ("# EOF\n" if open_metrics else "")
+    parts = [
+        family(name, kind, text, _samples(values), open_metrics=open_metrics) for name, kind, text, values in found
+    ]
+    return "".join(parts) + (END if open_metrics else "")
 
 
-def _family(name: str, kind: str, text: str, samples: Iterable[Sample], *, open_metrics: bool = False) -> str:
-    family = name.removesuffix(TOTAL) if open_metrics else name
-    lines = [f'{name}{{target="{_escaped(key)}"}} {value:.10g}' for key, value in samples if value is not None]
-    return "\n".join([f"# HELP {family} {text}", f"# TYPE {family} {kind}", *lines]) + "\n"
+def _samples(values: Mapping[str, float | None]) -> Iterable[Sample]:
+    """By target; a figure that is not known is left out."""
+    return (({"target": key}, value) for key, value in values.items() if value is not None)
 
 
 def _scaled(memory: Memory, figure: str, factor: float) -> float | None:
@@ -77,7 +72,3 @@ def _scaled(memory: Memory, figure: str, factor: float) -> float | None:
 def _timestamp(memory: Memory) -> float | None:
     at = memory.reading.get("at")
     return datetime.fromisoformat(at).timestamp() if at else None
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from local.cluster.quantities import parse_quantity
-from local.exposition import Sample, family
 from local.kubelet.pods import Pod
 from local.kubelet.volumes import Volume
+from shared.exposition import Sample, family
 
 _MEASURED_AGAIN_SECONDS = 10.0
 """A kubelet measures once a minute; walking a large volume is not free."""

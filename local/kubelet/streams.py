@@ -16,13 +16,13 @@ from typing import Any
 import trustme
 from aiohttp import WSMsgType, web
 
-from local.exposition import FORMAT
 from local.kubelet.containers import Container
 from local.kubelet.exposition import VolumeMeter, of_containers
 from local.kubelet.kubelet import Kubelet
 from local.kubelet.logs import Wanted, since_seconds
 from local.kubelet.spawn import StartError
 from local.kubelet.usage import UsageMeter
+from shared.exposition import FORMAT
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
 _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255

@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 
 from local.cluster.quantities import parse_quantity
-from local.exposition import FORMAT, Sample, family
 from local.kubelet.api import read_kubeconfig
+from shared.exposition import FORMAT, Sample, family
 
 type Object = dict[str, Any]
 

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from shared.errors import ConfigurationError
+from shared.exposition import OPEN_METRICS
 
 ENDED = frozenset({"planned", "refused", "migrated", "applied", "rolled_back", "halted", "failed", "terminated"})
 
@@ -49,8 +50,11 @@ class AppClient:
         return found
 
     def metrics(self) -> str:
-        """What Prometheus would scrape."""
-        return self._http.get("/api/metrics").raise_for_status().text
+        """What Prometheus would scrape, which reads OpenMetrics; ConfigurationError when it is not served."""
+        answer = self._http.get("/api/metrics", headers={"Accept": OPEN_METRICS}).raise_for_status()
+        if answer.headers["content-type"] != OPEN_METRICS:
+            raise ConfigurationError(f"/api/metrics is served as {answer.headers['content-type']}")
+        return answer.text
 
     def guard(self) -> dict[str, Any]:
         """The first guarded Deployment, as GET /api/guard shows it; empty while the host is away."""

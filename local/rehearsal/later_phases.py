@@ -32,7 +32,7 @@ def check(app: AppClient, run: str, build: Path, say: Callable[[str], None], kub
     for format_, name in HANDBOOKS.items():
         (build / name).write_text(app.handbook(run, format_))
     exposition = app.metrics()
-    exposed = {name for name, source in METRICS.items() if source == "guard" and f"# TYPE {name} " in exposition}
+    exposed = {name for name, source in METRICS.items() if source == "guard" and f"\n{name}{{" in exposition}
     cluster = admin(kubeconfig)
     say("prometheus-operator; the later phases once more, alone")
     operator.install(config.new_client_from_config(str(kubeconfig)))  # type: ignore[no-untyped-call]

@@ -13,8 +13,7 @@ import pytest
 from test_metrics import memory
 from test_monitoring import TARGET
 
-from api.metrics import OPEN_METRICS, render
-from local.exposition import FORMAT
+from api.metrics import render
 from local.kubelet.exposition import VolumeMeter, of_containers
 from local.kubelet.volumes import Volume
 from local.monitoring import picture
@@ -22,6 +21,7 @@ from local.monitoring.board import panels, queries
 from local.monitoring.kube_state import exposition
 from local.monitoring.prometheus import Prometheus, find_program
 from shared.dashboard import dashboard
+from shared.exposition import FORMAT, OPEN_METRICS
 from shared.monitoring import METRICS, rule_groups
 
 pytestmark = pytest.mark.skipif(not find_program("prometheus"), reason="no prometheus: scripts/prometheus.sh")
