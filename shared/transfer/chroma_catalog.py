@@ -23,12 +23,19 @@ from typing import Any
 from urllib.parse import quote
 
 from .chroma_pickle import read_id_map
+from .chroma_schema import (
+    DEFAULT_DATABASE,
+    DEFAULT_TENANT,
+    as_text,
+    collection_rows,
+    columns_of,
+    tables_of,
+    version_hint,
+)
 from .errors import NotAStore, UnknownFormat
 
 DATABASE_FILE = "chroma.sqlite3"
-DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
 
-_TABLES = {"collections", "segments", "embeddings", "embedding_metadata", "embeddings_queue", "max_seq_id"}
 _METADATA_SEGMENT = "urn:chroma:segment/metadata/sqlite"
 _VECTOR_SEGMENTS = {"urn:chroma:segment/vector/hnsw-local-persisted", "urn:chroma:segment/vector/hnsw-local-memory"}
 _SPACES = {"cosine", "l2", "ip"}
@@ -54,6 +61,8 @@ class Collection:
     metadata_lag: int
     flushed_to: int
     log: "array[int]" = field(repr=False, compare=False)
+    log_from: int = 0
+    """Records up to this one are not in `log`, though the files may not hold them; 0 when there are none."""
 
     @property
     def kind(self) -> str:
@@ -144,30 +153,27 @@ def read_catalog(path: Path, *, since: LogHead | None = None, copied: Mapping[st
     try:
         connection = open_database(path, mapped=True)
         try:
-            return _read(connection, path, since, copied or {})
+            return _read(connection, path, since, copied)
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
         raise NotAStore(f"{DATABASE_FILE} cannot be read: {error}", hint="restore the store from a backup") from error
 
 
-def _read(db: sqlite3.Connection, path: Path, since: LogHead | None, copied: Mapping[str, Copied]) -> Catalog:
-    tables = {name.decode() for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
-    if missing := sorted(_TABLES - tables):
-        raise NotAStore(
-            f"{DATABASE_FILE} lacks the tables {', '.join(missing)}",
-            hint="--data is the directory that holds vector_db",
-        )
-    columns = {name: _columns(db, name) for name in ("collections", "embedding_metadata")}
+def _read(db: sqlite3.Connection, path: Path, since: LogHead | None, copied: Mapping[str, Copied] | None) -> Catalog:
+    tables = tables_of(db)
+    columns = {name: columns_of(db, name) for name in ("collections", "embedding_metadata")}
     start = since.seq if since and _record(db, "seq_id = ?", since.seq) == since else 0
     store = _Store.read(db, path, start)
-    rows = _collection_rows(db, columns["collections"], tables)
-    changed = [row for row in rows if not store.is_as_copied(row, copied.get(row["id"]))]
+    rows = collection_rows(db, columns["collections"], tables)
+    changed = [row for row in rows if not (copied and store.is_as_copied(row, copied.get(row["id"])))]
     counts = store.counts([row["id"] for row in changed] if copied else None)
     return Catalog(
         path=path,
-        version_hint=_version_hint(columns["collections"], tables),
-        collections=tuple(store.collection(row, counts) for row in changed),
+        version_hint=version_hint(columns["collections"], tables),
+        collections=tuple(
+            store.collection(row, counts, None if copied is None else row["id"] in copied) for row in changed
+        ),
         has_arrays="embedding_metadata_array" in tables
         and bool(db.execute("select exists (select 1 from embedding_metadata_array)").fetchone()[0]),
         has_booleans="bool_value" in columns["embedding_metadata"],
@@ -188,31 +194,6 @@ def seq_id(value: Any) -> int:
     return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)
 
 
-def _columns(db: sqlite3.Connection, table: str) -> set[str]:
-    return {row[1].decode() for row in db.execute(f"pragma table_info({table})")}
-
-
-def _collection_rows(db: sqlite3.Connection, columns: set[str], tables: set[str]) -> list[dict[str, Any]]:
-    """Return collections with their tenant, database and configuration, whatever the schema's age."""
-    config = "c.config_json_str" if "config_json_str" in columns else "null"
-    schema = "c.schema_str" if "schema_str" in columns else "null"
-    topic = "c.topic" if "topic" in columns else "null"
-    if "databases" in tables and "database_id" in columns:
-        owner, join = "d.tenant_id, d.name", "left join databases d on d.id = c.database_id"
-    else:
-        owner, join = f"'{DEFAULT_TENANT}', '{DEFAULT_DATABASE}'", ""
-    names = ("id", "name", "dimension", "tenant", "database", "topic", "config", "schema")
-    rows = db.execute(
-        f"select c.id, c.name, c.dimension, {owner}, {topic}, {config}, {schema} from collections c {join}"
-        " order by c.rowid"
-    )
-    return [dict(zip(names, map(_text, row), strict=True)) for row in rows]
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 @dataclass(frozen=True, slots=True)
 class _Store:
     """What is read once for all collections: their segments, how far these are, and the log."""
@@ -223,6 +204,7 @@ class _Store:
     applied: dict[str, int]
     spaces: dict[str, str]
     log: "dict[bytes, array[int]]"
+    start: int
 
     @classmethod
     def read(cls, db: sqlite3.Connection, path: Path, start: int) -> "_Store":
@@ -235,6 +217,7 @@ class _Store:
             applied={segment.decode(): seq_id(value) for segment, value in applied},
             spaces={one.decode(): value.decode() for one, value in spaces if value},
             log=_read_log(db, start),
+            start=start,
         )
 
     def is_as_copied(self, row: dict[str, Any], copied: Copied | None) -> bool:
@@ -247,7 +230,7 @@ class _Store:
         marks = (*self._seqs(row)[-1:], self.applied.get(metadata, 0), self.applied.get(vector, 0))
         return copied == (row["name"], max(marks))
 
-    def collection(self, row: dict[str, Any], counts: dict[str, int]) -> Collection:
+    def collection(self, row: dict[str, Any], counts: dict[str, int], known: bool | None) -> Collection:
         metadata, vector = self._segments_of(row)
         applied, seqs = self.applied.get(metadata, 0), self._seqs(row)
         flushed = self.applied[vector] if vector in self.applied else _flushed_by_pickle(self.path / vector)
@@ -266,7 +249,18 @@ class _Store:
             metadata_lag=len(seqs) - bisect_right(seqs, applied),
             flushed_to=flushed,
             log=seqs[bisect_right(seqs, flushed) :],
+            log_from=0 if known is False and self._is_newer(metadata) else self.start,
         )
+
+    def _is_newer(self, segment: str) -> bool:
+        """Tell whether no row is older than what was looked at of the log; of a collection that was not copied then,
+        nothing is older."""
+        row = self.db.execute(
+            "select exists (select 1 from embeddings where segment_id = ? and"
+            " case typeof(seq_id) when 'blob' then seq_id <= ? else seq_id <= ? end)",
+            (segment, self.start.to_bytes(8, "big"), self.start),
+        ).fetchone()
+        return not row[0]
 
     def counts(self, ids: list[str] | None) -> dict[str, int]:
         """Count rows by metadata segment; of these collections only, if they are given."""
@@ -293,7 +287,7 @@ def _segments(db: sqlite3.Connection) -> dict[str, dict[str, str]]:
     """Return for every collection the ids of its METADATA and VECTOR segments, as far as they are there yet."""
     found: dict[str, dict[str, str]] = defaultdict(lambda: {"METADATA": "", "VECTOR": ""})
     for raw in db.execute("select collection, id, type, scope from segments where collection is not null"):
-        collection, segment, kind, scope = map(_text, raw)
+        collection, segment, kind, scope = map(as_text, raw)
         if scope not in found[collection] or (kind != _METADATA_SEGMENT and kind not in _VECTOR_SEGMENTS):
             raise UnknownFormat(f"collection {collection} has a segment of type {kind}, scope {scope}")
         found[collection][scope] = segment
@@ -327,13 +321,3 @@ def _read_log(db: sqlite3.Connection, start: int) -> "dict[bytes, array[int]]":
     ):
         seen[topic].append(seq)
     return seen
-
-
-def _version_hint(columns: set[str], tables: set[str]) -> str:
-    if "embedding_metadata_array" in tables:
-        return "1.5"
-    if "schema_str" in columns:
-        return "1.x"
-    if "config_json_str" in columns:
-        return "0.6" if "embeddings_queue_config" in tables else "0.5"
-    return "0.5" if "databases" in tables and "topic" not in columns else "0.4"

@@ -13,6 +13,9 @@ from .chroma_hnsw import require_complete
 from .chroma_pickle import read_id_map
 from .errors import UnknownFormat
 
+_END_OF_PICKLE = b"."
+"""Source: Python documentation, pickletools, STOP."""
+
 
 def disturbance(path: Path) -> str:
     """Return what shows that a write was under way, '' when nothing does. Reads the logs and headers, not the rows."""
@@ -29,5 +32,7 @@ def _require_complete_files(catalog: Catalog) -> None:
     for one in catalog.collections:
         folder = catalog.path / one.vector_segment
         if one.vector_segment and one.dimension and (folder / "index_metadata.pickle").is_file():
+            if not (folder / "index_metadata.pickle").read_bytes().endswith(_END_OF_PICKLE):
+                raise UnknownFormat(f"index_metadata.pickle of segment {folder.name} has no end")
             read_id_map(folder / "index_metadata.pickle")
             require_complete(folder, one.dimension, normalised=one.space == "cosine")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import jsonb_text
 from .chroma_catalog import Catalog, Collection, open_database
-from .chroma_tail import LogRecord, read_records
+from .chroma_tail import LogRecord, read_records, with_whole_log
 from .chroma_vectors import CollectionVectors, select_log
 from .errors import UnknownFormat
 from .rows import Rows
@@ -198,7 +198,8 @@ class ChromaStore:
     def _vectors(self, collection: Collection) -> CollectionVectors:
         if self._current is None or self._current[0] != collection.id:
             self._forget_vectors()
-            self._current = (collection.id, CollectionVectors(self._db, self.catalog.path, collection))
+            whole = with_whole_log(self._db, collection)
+            self._current = (collection.id, CollectionVectors(self._db, self.catalog.path, whole))
         return self._current[1]
 
     def _forget_vectors(self) -> None:

@@ -7,9 +7,10 @@ verified there.
 """
 
 import sqlite3
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .chroma_catalog import Collection
 from .chroma_vectors import ADD, DELETE, UPDATE, UPSERT, select_log
@@ -36,6 +37,21 @@ def read_records(db: sqlite3.Connection, collection: Collection, since: int) -> 
     if len(rows) != len(seqs):
         raise UnknownFormat(f"collection {collection.name}: {len(seqs) - len(rows)} records left the log")
     return [LogRecord(seq, one, operation, bool(has_vector)) for seq, one, operation, has_vector in rows]
+
+
+def with_whole_log(db: sqlite3.Connection, collection: Collection) -> Collection:
+    """Return the collection with all the records that its files do not hold: a vector that has not changed since may
+    be in any of them, and whether an add or an update counts depends on those before it.
+
+    Costs a pass over the log, so it is only done when a vector is in neither a newer record nor the target.
+    """
+    if collection.log_from <= collection.flushed_to:
+        return collection
+    older = db.execute(
+        "select seq_id from embeddings_queue where seq_id > ? and seq_id <= ? and topic = ? order by seq_id",
+        (collection.flushed_to, collection.log_from, collection.topic),
+    )
+    return replace(collection, log=array("q", (seq for (seq,) in older)) + collection.log, log_from=0)
 
 
 def new_vectors(collection: Collection, records: Iterable[LogRecord], there: set[bytes]) -> dict[bytes, int]:

@@ -5,7 +5,8 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 
-from .chroma_catalog import DEFAULT_DATABASE, DEFAULT_TENANT, Catalog, Collection, open_database
+from .chroma_catalog import Catalog, Collection, open_database
+from .chroma_schema import DEFAULT_DATABASE, DEFAULT_TENANT
 from .copy_binary import VectorColumn
 from .errors import PermanentError
 

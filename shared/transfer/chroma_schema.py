@@ -1,0 +1,63 @@
+"""What the tables of `chroma.sqlite3` look like in each version of chromadb, and the collections as all of them have
+them.
+
+Source: chromadb 0.4.24 – 1.5.9, migrations/sysdb, metadb and embeddings_queue.
+"""
+
+import sqlite3
+from typing import Any
+
+from .errors import NotAStore
+
+DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
+
+_TABLES = {"collections", "segments", "embeddings", "embedding_metadata", "embeddings_queue", "max_seq_id"}
+
+
+def tables_of(db: sqlite3.Connection) -> set[str]:
+    """Return the names of the tables; NotAStore if one is missing that every version has."""
+    tables = {name.decode() for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+    if missing := sorted(_TABLES - tables):
+        raise NotAStore(
+            f"chroma.sqlite3 lacks the tables {', '.join(missing)}",
+            hint="--data is the directory that holds vector_db",
+        )
+    return tables
+
+
+def columns_of(db: sqlite3.Connection, table: str) -> set[str]:
+    """Return the names of a table's columns."""
+    return {row[1].decode() for row in db.execute(f"pragma table_info({table})")}
+
+
+def collection_rows(db: sqlite3.Connection, columns: set[str], tables: set[str]) -> list[dict[str, Any]]:
+    """Return collections with their tenant, database and configuration, whatever the schema's age."""
+    config = "c.config_json_str" if "config_json_str" in columns else "null"
+    schema = "c.schema_str" if "schema_str" in columns else "null"
+    topic = "c.topic" if "topic" in columns else "null"
+    if "databases" in tables and "database_id" in columns:
+        owner, join = "d.tenant_id, d.name", "left join databases d on d.id = c.database_id"
+    else:
+        owner, join = f"'{DEFAULT_TENANT}', '{DEFAULT_DATABASE}'", ""
+    names = ("id", "name", "dimension", "tenant", "database", "topic", "config", "schema")
+    rows = db.execute(
+        f"select c.id, c.name, c.dimension, {owner}, {topic}, {config}, {schema} from collections c {join}"
+        " order by c.rowid"
+    )
+    return [dict(zip(names, map(as_text, row), strict=True)) for row in rows]
+
+
+def as_text(value: Any) -> Any:
+    """Decode what SQLite gives as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def version_hint(columns: set[str], tables: set[str]) -> str:
+    """Return the version that the tables look like."""
+    if "embedding_metadata_array" in tables:
+        return "1.5"
+    if "schema_str" in columns:
+        return "1.x"
+    if "config_json_str" in columns:
+        return "0.6" if "embeddings_queue_config" in tables else "0.5"
+    return "0.5" if "databases" in tables and "topic" not in columns else "0.4"
