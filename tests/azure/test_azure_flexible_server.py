@@ -77,6 +77,29 @@ def test_general_purpose_has_pgbouncer_and_more_connections(azure: LocalAzure, s
     assert found["max_connections"].value == "859"
 
 
+def test_pgbouncer_is_turned_on_without_a_restart_and_shows_its_own_parameters_then(
+    azure: LocalAzure, servers: Callable[..., str]
+) -> None:
+    name = servers("pg-pooled", sku={"name": "Standard_D2ds_v5", "tier": "GeneralPurpose"})
+    server = FlexibleServer(SUBSCRIPTION, "rg-webui", name, credential(None))
+    assert (server.read().pgbouncer, server.read().pgbouncer_port) == ("false", 6432)
+    with pytest.raises(ConfigurationError, match="max_prepared_statements"):
+        server.read_setting("pgbouncer.max_prepared_statements")
+    assert server.write_setting("pgbouncer.enabled", "true")
+    assert server.read().pgbouncer == "true"
+    assert server.read_setting("pgbouncer.max_prepared_statements") == "0"
+    assert server.write_setting("pgbouncer.max_prepared_statements", "200")
+
+
+def test_a_server_without_pgbouncer_says_so(server: FlexibleServer) -> None:
+    assert server.read().pgbouncer == ""
+
+
+def test_what_acts_after_a_restart_only_is_said_when_it_is_written(server: FlexibleServer) -> None:
+    assert not server.write_setting("max_connections", "60")
+    assert server.read_parameter("max_connections").pending_restart
+
+
 def test_a_write_holds_when_it_returns(server: FlexibleServer) -> None:
     assert server.read_parameter("azure.extensions").value == "UUID-OSSP"
     after = server.write_parameter("azure.extensions", "UUID-OSSP,VECTOR")

@@ -2,15 +2,19 @@
 
 import base64
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ChainedTokenCredential, ManagedIdentityCredential
-from fix_azure import LocalAzure
+from fix_azure import SUBSCRIPTION, LocalAzure
 
 from shared.adapters.azure_credentials import AKS_SCOPE, ARM_SCOPE, credential
 from shared.adapters.azure_errors import azure_call
+from shared.adapters.flexible_server import FlexibleServer
+from shared.adapters.key_vault import KeyVaultSecrets
 from shared.errors import ConfigurationError
 
 
@@ -26,6 +30,35 @@ def test_a_token_is_for_the_audience_that_was_asked_for(azure: LocalAzure) -> No
 def test_outside_azure_the_developers_login_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IDENTITY_ENDPOINT", raising=False)
     assert isinstance(credential(None), ChainedTokenCredential)
+
+
+AZ = """#!{python}
+import json, os, sys, time, urllib.parse, urllib.request
+assert sys.argv[1:3] == ["account", "get-access-token"], sys.argv
+resource = sys.argv[sys.argv.index("--resource") + 1]
+query = urllib.parse.urlencode({{"resource": resource, "api-version": "2019-08-01"}})
+headers = {{"X-IDENTITY-HEADER": os.environ["HEADER"]}}
+request = urllib.request.Request(os.environ["LOGIN"] + "?" + query, headers=headers)
+token = json.load(urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(request))
+print(json.dumps({{"accessToken": token["access_token"], "expires_on": int(time.time()) + 3600}}))
+"""
+
+
+def test_a_developer_who_ran_az_login_reads_what_he_may(
+    azure: LocalAzure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The unmodified credential runs `az`; here a program of that name hands out the local tokens."""
+    program = tmp_path / "az"
+    program.write_text(AZ.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("LOGIN", azure.env["IDENTITY_ENDPOINT"])
+    monkeypatch.setenv("HEADER", azure.env["IDENTITY_HEADER"])
+    monkeypatch.delenv("IDENTITY_ENDPOINT")
+    monkeypatch.delenv("IDENTITY_HEADER")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    developer = credential(None)
+    assert KeyVaultSecrets("https://kv-webui.vault.azure.net", developer).read("postgres-admin-password") == "pa55word"
+    assert FlexibleServer(SUBSCRIPTION, "rg-webui", "pg-webui", developer).read_server().name == "pg-webui"
 
 
 def test_with_an_identity_endpoint_the_managed_identity_is_used(azure: LocalAzure) -> None:

@@ -1,14 +1,22 @@
 """Secrets: read by name and version, every refusal with what to do, never a value in a log."""
 
 import logging
+from typing import Any
 
+import psycopg
 import pytest
 import requests
-from fix_azure import LocalAzure, Target
+from fix_azure import SUBSCRIPTION, LocalAzure
+from fix_azure import Target as Contract
+from psycopg import sql
 
+from shared.adapters import composition
 from shared.adapters.azure_credentials import ARM_SCOPE, credential
 from shared.adapters.key_vault import KeyVaultSecrets
 from shared.errors import ConfigurationError, PermissionMissing
+from shared.model import Target
+from shared.settings import Settings
+from shared.survey import DatabaseAddress
 
 VAULT = "https://kv-webui.vault.azure.net"
 URL = f"{VAULT}/secrets/postgres-admin-password?api-version=7.6"
@@ -19,11 +27,11 @@ def secrets(azure: LocalAzure) -> KeyVaultSecrets:
     return KeyVaultSecrets(VAULT, credential(None))
 
 
-def test_a_secret_is_read(target: Target) -> None:
+def test_a_secret_is_read(target: Contract) -> None:
     assert KeyVaultSecrets(target.vault_url, target.credential).read(target.secret)
 
 
-def test_a_missing_secret_names_the_vault_the_secret_and_the_command(target: Target) -> None:
+def test_a_missing_secret_names_the_vault_the_secret_and_the_command(target: Contract) -> None:
     with pytest.raises(ConfigurationError) as raised:
         KeyVaultSecrets(target.vault_url, target.credential).read("no-such-secret")
     assert raised.value.message == f"secret no-such-secret does not exist in {target.vault_url}"
@@ -36,6 +44,31 @@ def test_the_latest_version_is_read_unless_one_is_named(azure: LocalAzure, secre
     newest = client.get_secret("rotated").properties.version
     assert newest is not None
     assert secrets.read("rotated", newest) == "new"
+
+
+def test_a_password_that_is_rotated_during_a_run_holds_from_the_next_connection(
+    azure: LocalAzure, database: Any
+) -> None:
+    """First in the server, then in the vault: between the two the login is refused with what to do, nothing else."""
+    info = psycopg.conninfo.conninfo_to_dict(database.admin_url)
+    user, first = str(info["user"]), str(info["password"])
+    azure.configure(vaults={"kv-webui": {"postgres-admin-password": first}})
+    settings = Settings(postgres_sslmode="require")
+    target = Target(SUBSCRIPTION, "rg-webui", "aks-webui", VAULT, "pg-webui", admin_user=user)
+    where = DatabaseAddress(str(info["host"]), int(info["port"]), database.name, "openwebui")
+    admin = composition.connector(settings)(target).databases.as_admin(where)
+    assert admin.read_chunk_table() is None
+    with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
+        change = sql.SQL("alter role {} password {}")
+        superuser.execute(change.format(sql.Identifier(user), sql.Literal("second")))
+        try:
+            with pytest.raises(ConfigurationError, match=f"refused the password of {user}") as raised:
+                admin.read_chunk_table()
+            assert "current password into the key vault" in raised.value.hint
+            azure.configure(vaults={"kv-webui": {"postgres-admin-password": {"values": [first, "second"]}}})
+            assert admin.read_chunk_table() is None
+        finally:
+            superuser.execute(change.format(sql.Identifier(user), sql.Literal(first)))
 
 
 def test_a_missing_version_is_named(secrets: KeyVaultSecrets) -> None:
