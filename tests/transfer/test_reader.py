@@ -5,6 +5,7 @@ import json
 import pickle
 import shutil
 import sqlite3
+import struct
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -94,6 +95,15 @@ def _flushed_segment(path: Path) -> Path:
     return next(path.glob("*/index_metadata.pickle")).parent
 
 
+def _delete_elements(segment: Path) -> None:
+    """Mark every element as deleted, though the pickle still has its label."""
+    _, _, _, count, size, *_ = struct.unpack_from("<iQQQQQ", (segment / "header.bin").read_bytes())
+    elements = bytearray((segment / "data_level0.bin").read_bytes())
+    for at in range(count):
+        elements[at * size + 2] |= 1
+    (segment / "data_level0.bin").write_bytes(elements)
+
+
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
@@ -106,6 +116,7 @@ def _flushed_segment(path: Path) -> Path:
         (lambda segment: (segment / "length.bin").write_bytes(b""), "length.bin|norms"),
         (lambda segment: (segment / "length.bin").unlink(), "lacks length.bin"),
         (lambda segment: (segment / "index_metadata.pickle").write_bytes(b"\x80\x04}("), "index_metadata|opcode"),
+        (lambda segment: _delete_elements(segment), "is deleted there"),
     ],
 )
 def test_refuses_damaged_files(
