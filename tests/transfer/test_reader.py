@@ -116,7 +116,7 @@ def _delete_elements(segment: Path) -> None:
         (lambda segment: (segment / "length.bin").write_bytes(b""), "length.bin|norms"),
         (lambda segment: (segment / "length.bin").unlink(), "lacks length.bin"),
         (lambda segment: (segment / "index_metadata.pickle").write_bytes(b"\x80\x04}("), "index_metadata|opcode"),
-        (lambda segment: _delete_elements(segment), "is deleted there"),
+        (_delete_elements, "is deleted there"),
     ],
 )
 def test_refuses_damaged_files(
