@@ -27,7 +27,7 @@ def _leave_nothing_running(world, app):
     """A case that failed must not fail the next ones: what still runs is stopped, what stands is taken back."""
     yield
     inject(world)
-    runs = app._http.get("/api/migrations").json()["migrations"]
+    runs = app._http.get("/api/migrations", timeout=60).json()["migrations"]
     for one in runs:
         if one["state"] not in ENDED:
             app.act(one["id"], "abort" if "-rollback-" not in one["id"] else "rollback")
@@ -74,7 +74,7 @@ def inject(world, *faults):
 
 
 def serving_store(world):
-    answer = httpx.get(f"{world.service_url}/ready", timeout=5)
+    answer = httpx.get(f"{world.service_url}/ready", timeout=60)
     assert answer.status_code == 200
     return answer.headers["x-store"]
 
