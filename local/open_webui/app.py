@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HEALTH_PATHS = ("/health", "/ready", "/health/db")
 _SLOWED_PATHS = ("/api/v1/chats/", "/api/v1/retrieval/")
+_PROCESSING_SECONDS = 1
 _DEFAULT_TOP_K = 3
 _LARGEST_UPLOAD = 1 << 30
 
@@ -160,7 +162,11 @@ class App:
         return web.json_response(found)
 
     async def file_status(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": ((await self._find_file(request))["data"] or {}).get("status", "pending")})
+        """Said to be processing at first, as an upload is that the real one embeds after its answer."""
+        row = await self._find_file(request)
+        status = (row["data"] or {}).get("status", "pending")
+        fresh = status == "completed" and time.time() < row["created_at"] + _PROCESSING_SECONDS
+        return web.json_response({"status": "processing" if fresh else status})
 
     async def file(self, request: web.Request) -> web.Response:
         return web.json_response(await self._find_file(request))

@@ -121,9 +121,9 @@ class Visitor(FastHttpUser):
         """Wait until the upload can be searched: Open WebUI embeds it after its answer."""
         end = time.monotonic() + PROCESSED_SECONDS
         while time.monotonic() < end:
-            answer = self._ask("upload status", "GET", f"/api/v1/files/{file}/process/status")
-            if answer is None or answer["status"] != "pending":
-                return answer is not None and answer["status"] == "completed"
+            answer = self._ask("upload status", "GET", f"/api/v1/files/{file}/process/status", check=_not_failed)
+            if answer is None or answer["status"] == "completed":
+                return answer is not None
             gevent.sleep(1)
         return False
 
@@ -152,6 +152,11 @@ class Visitor(FastHttpUser):
                 response.failure(problem)
                 return None
             return answer
+
+
+def _not_failed(answer: Any) -> str:
+    """An upload is pending, processing, and then completed or failed."""
+    return "the upload could not be processed" if answer["status"] == "failed" else ""
 
 
 def _signed_in(answer: Any) -> str:
