@@ -9,6 +9,7 @@ import multiprocessing
 import shutil
 import subprocess
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,8 @@ def _load(url: str, collections: list[Collection], rows: dict[str, Rows]) -> Non
     tune_process()
     with connected(url) as connection:
         document_chunk.require_table(connection)
-        writer = BatchWriter(connection, "load", COLUMN, careful=False)
+        writer = BatchWriter(connection, Memory(rows), "load", COLUMN, careful=False)  # type: ignore[arg-type]
         parts = [Part(collection, rows[collection.id].keys) for collection in collections]
-        for batch in batches_of(parts, MOST_ROWS):
-            writer.copy(Memory(rows), batch)  # type: ignore[arg-type]
+        batches = list(batches_of(parts, MOST_ROWS))
+        for batch, following in zip_longest(batches, batches[1:]):
+            writer.copy(batch, following)

@@ -238,13 +238,16 @@ def _worker(load: Load, shared: _Shared, report: Pipe) -> None:
     failure: TransferError | None = None
     try:
         with translated(), open_source(load.catalog) as source, connected(load.url) as connection:
-            writer = BatchWriter(connection, load.run, load.column, careful=load.careful)
-            while (batch := shared.next_batch()) is not None:
+            writer = BatchWriter(connection, source, load.run, load.column, careful=load.careful)
+            batch = shared.next_batch()
+            while batch is not None:
                 started = time.monotonic()
-                writer.copy(source, batch)
+                following = shared.next_batch()
+                writer.copy(batch, following)
                 shared.add_rows(rows_of(batch))
                 if load.rows_per_second:
                     time.sleep(max(0.0, rows_of(batch) / load.rows_per_second - (time.monotonic() - started)))
+                batch = following
     except TransferError as error:
         failure = error
     except Exception as error:  # a bug: it has to reach the parent's one error line too

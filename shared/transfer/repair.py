@@ -4,7 +4,7 @@ holds."""
 import psycopg
 
 from . import document_chunk, ledger
-from .batches import SLICE_ROWS, copy_slices
+from .batches import SLICE_ROWS, Packed, send
 from .chroma_catalog import Collection
 from .comparison import RowComparison
 from .copy_binary import VectorColumn
@@ -33,8 +33,9 @@ class Repair:
             slices = (
                 self._source.read_ids(collection, raw[at : at + SLICE_ROWS]) for at in range(0, len(raw), SLICE_ROWS)
             )
-            written = copy_slices(self._connection, collection.name, self._column, slices, run=self._run, careful=False)
-            self._correct_ledger(collection, written.ids)
+            packed = Packed([(collection.name, slices)], self._column)
+            send(self._connection, packed)
+            self._correct_ledger(collection, packed.written[0].ids)
         rows = RowComparison(self._connection, self._run, self._source, self._column)
         for collection, ids in differing.items():
             if rows.differing(collection):
