@@ -8,8 +8,7 @@ import psycopg
 
 from shared.transfer.copy_binary import VectorColumn
 from shared.transfer.database import connected
-from shared.transfer.index_plan import IndexPlan
-from shared.transfer.indexes import VECTOR_INDEX, plan_from_table
+from shared.transfer.indexes import VECTOR_INDEX, build_indexes
 from shared.transfer.recall import measure_recall
 
 SAMPLES = 30
@@ -23,45 +22,62 @@ class Candidate:
     sql: str | None
 
 
-def measure(url: str, column: VectorColumn, rows: int) -> list[dict[str, Any]]:
-    """Build each candidate and measure recall@10 and build time."""
-    root = max(10, int(rows**0.5))
-    using = f"create index {VECTOR_INDEX} on document_chunk using"
-    candidates = (
-        Candidate("exact search (btree)", None),
-        Candidate(
-            "ivfflat (100), Open WebUI's default", f"{using} ivfflat (vector vector_cosine_ops) with (lists = 100)"
-        ),
-        Candidate(f"ivfflat ({root})", f"{using} ivfflat (vector vector_cosine_ops) with (lists = {root})"),
-        Candidate("hnsw (16, 64)", f"{using} hnsw (vector vector_cosine_ops) with (m = 16, ef_construction = 64)"),
-    )
+_USING = f"create index {VECTOR_INDEX} on document_chunk using"
+EXACT = Candidate("exact search (btree)", None)
+IVFFLAT = Candidate(
+    "ivfflat (100), Open WebUI's default", f"{_USING} ivfflat (vector vector_cosine_ops) with (lists = 100)"
+)
+IVFFLAT_ROOT = Candidate("ivfflat (√rows)", f"{_USING} ivfflat (vector vector_cosine_ops) with (lists = {{root}})")
+HNSW = Candidate("hnsw (16, 64)", f"{_USING} hnsw (vector vector_cosine_ops) with (m = 16, ef_construction = 64)")
+
+
+def measure(url: str, column: VectorColumn, candidates: tuple[Candidate, ...]) -> list[dict[str, Any]]:
+    """Build each candidate and measure recall@10 and build time; last, what the product builds by itself."""
     with connected(url, autocommit=True) as connection:
         connection.execute(f"drop index if exists {VECTOR_INDEX}")
-    found = [_measure_one(url, column, candidate) for candidate in candidates]
-    with connected(url) as connection:
-        plan = plan_from_table(connection, column)
-    return [*found, _chosen(found, plan)]
+    return [*(_measure_one(url, column, candidate) for candidate in candidates), _measure_plan(url, column)]
+
+
+def _measure_plan(url: str, column: VectorColumn) -> dict[str, Any]:
+    """Let the product plan, build, measure, and take back what finds too little."""
+    built = build_indexes(url)
+    plan = built["plan"]
+    chosen = {
+        "none": "exact search",
+        "hnsw": f"hnsw ({plan['m']}, {plan['ef_construction']})",
+        "ivfflat": f"ivfflat ({plan['lists']})",
+    }[plan["method"]]
+    return {
+        **_found(url, column, f"**the plan: {chosen}**"),
+        "build_seconds": round(built["seconds_by_index"].get(VECTOR_INDEX, 0.0), 1),
+        "reason": plan["reason"],
+    }
 
 
 def _measure_one(url: str, column: VectorColumn, candidate: Candidate) -> dict[str, Any]:
     started = time.perf_counter()
     with connected(url) as connection:
         if candidate.sql:
+            row = connection.execute("select greatest(10, sqrt(count(*))::int) from document_chunk").fetchone()
             connection.execute("set local maintenance_work_mem = '1GB'")
-            connection.execute(candidate.sql)
+            connection.execute(candidate.sql.format(root=row[0] if row else 10))
     built = time.perf_counter() - started
+    found = _found(url, column, candidate.name)
+    with connected(url) as connection:
+        connection.execute(f"drop index if exists {VECTOR_INDEX}")
+    return {**found, "build_seconds": round(built, 1) if candidate.sql else 0.0}
+
+
+def _found(url: str, column: VectorColumn, name: str) -> dict[str, Any]:
     with connected(url) as connection:
         recalls = measure_recall(connection, column, SAMPLES)
         connection.rollback()
-        milliseconds = _search_milliseconds(connection)
-        connection.execute(f"drop index if exists {VECTOR_INDEX}")
-    return {
-        "index": candidate.name,
-        "lowest": min(recalls.values(), default=1.0),
-        "mean": round(sum(recalls.values()) / max(1, len(recalls)), 4),
-        "build_seconds": round(built, 1) if candidate.sql else 0.0,
-        "milliseconds": milliseconds,
-    }
+        return {
+            "index": name,
+            "lowest": min(recalls.values(), default=1.0),
+            "mean": round(sum(recalls.values()) / max(1, len(recalls)), 4),
+            "milliseconds": _search_milliseconds(connection),
+        }
 
 
 def _search_milliseconds(connection: "psycopg.Connection") -> float:
@@ -81,9 +97,3 @@ def _search_milliseconds(connection: "psycopg.Connection") -> float:
         ).fetchall()
         times.append(time.perf_counter() - started)
     return round(sorted(times)[len(times) // 2] * 1000, 1)
-
-
-def _chosen(found: list[dict[str, Any]], plan: IndexPlan) -> dict[str, Any]:
-    """Return the plan's line: exact search when it says none."""
-    same = next(one for one in found if one["index"].startswith("exact" if plan.method == "none" else plan.method))
-    return {**same, "index": f"**the plan: {'exact search' if plan.method == 'none' else plan.method}**"}

@@ -58,10 +58,10 @@ The peer is `collection.get` in pages of 1,000 and Open WebUI's own insert; it c
 """
 
 _RECALL = """
-## Recall
+## Recall, {rows} rows
 
-20,000 rows, more than half of them in one collection. Queries are stored vectors, a little moved, asked as Open WebUI
-asks (relaxed iterative scans).
+More than half of the rows are in one collection. Queries are stored vectors, a little moved, asked as Open WebUI
+asks (relaxed iterative scans). The plan is what a migration builds, measures, and takes back where it finds too little.
 
 | index | recall@10, lowest collection | mean | build s | search in the largest, ms |
 |---|---|---|---|---|
@@ -108,13 +108,16 @@ def render(found: dict[str, Any]) -> str:
             load=limit["load_rows_per_second"],
         )
     )
-    parts.append(_RECALL)
-    parts += [
+    parts += [_recall(found["recall"], "20,000"), _recall(found["recall_large"], f"{found['recall_large_rows']:,}")]
+    return "".join(parts)
+
+
+def _recall(lines: list[dict[str, Any]], rows: str) -> str:
+    return _RECALL.format(rows=rows) + "".join(
         f"| {one['index']} | {one['lowest']:.3f} | {one['mean']:.3f} | {one['build_seconds']} |"
         f" {one['milliseconds']} |\n"
-        for one in found["recall"]
-    ]
-    return "".join(parts)
+        for one in lines
+    )
 
 
 def _scalars(found: dict[str, Any]) -> dict[str, float]:
