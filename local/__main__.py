@@ -43,6 +43,8 @@ def rehearse(
     guard: Annotated[bool, typer.Option("--guard", help="then put the health guard on trial")] = False,
     full: Annotated[bool, typer.Option("--full", help="with autoscaling, monitoring, load test and handbook")] = False,
     scaling: Annotated[bool, typer.Option("--scaling", help="then put the autoscaler on trial, under load")] = False,
+    entra: Annotated[bool, typer.Option("--entra", help="sign in to PostgreSQL with tokens, no password")] = False,
+    pgbouncer: Annotated[bool, typer.Option("--pgbouncer", help="on a server that has it, through PgBouncer")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="stay up afterwards, with the monitor page")] = False,
 ) -> None:
     """Run a whole migration on this machine, from nothing, on the sample or on your own data."""
@@ -58,6 +60,8 @@ def rehearse(
         keep=keep,
         guard=guard,
         full=full,
+        entra=entra,
+        pgbouncer=pgbouncer,
         scaling=scaling,
         target=_pairs(target, "--target"),
         options=_pairs(option, "--option"),

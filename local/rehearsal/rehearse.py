@@ -13,20 +13,23 @@ from rich.console import Console
 
 from local.rehearsal import fingerprint, guard_trial, later_phases, load_table, restore, scaling_trial, watch
 from local.rehearsal.app_client import AppClient
+from local.rehearsal.database_access import TOKEN_SECONDS, DatabaseAccess
 from local.rehearsal.display import Display
 from local.rehearsal.picture import draw
 from local.rehearsal.prober import Prober, Seen
 from local.rehearsal.processes import ROOT
 from local.rehearsal.refusal import refused_report, unreadable_store
 from local.rehearsal.report_page import render
-from local.rehearsal.world import Layout, World
+from local.rehearsal.world import Layout, World, free_port
 from local.sample import extract
+from shared.azure_skus import AZURE_SKUS
 from shared.errors import ConfigurationError
 from shared.load_test.report import headline
 
 DONE, FAILED, BAD_USAGE, NEEDS_OPERATOR = 0, 1, 2, 3
 EXIT_CODES = {"migrated": DONE, "applied": DONE, "planned": DONE, "halted": NEEDS_OPERATOR}
 FAULT_KINDS = ("permanent", "transient", "bug", "kill")
+SMALLEST_WITH_PGBOUNCER = next(size for size in AZURE_SKUS if size.has_pgbouncer)
 BUILD = Path(os.environ.get("SCALEOUT_BUILD_DIR") or ROOT / "build")
 HOME = Path(os.environ.get("SCALEOUT_REHEARSAL_DIR") or ROOT / ".rehearsal")
 """Another folder lets a second rehearsal run beside the first."""
@@ -49,6 +52,10 @@ class Wishes:
     """Also the later phases: autoscaling, monitoring, load test, handbook."""
     guard: bool = False
     """Put the health guard on trial after the migration."""
+    entra: bool = False
+    """The app signs in to PostgreSQL as its identity."""
+    pgbouncer: bool = False
+    """On a server that has PgBouncer, and through it."""
     scaling: bool = False
     """Put the autoscaler on trial after the migration, on a server with room for more replicas."""
     port: int = 0
@@ -59,6 +66,7 @@ class Wishes:
         """Of `POST /api/migrations`."""
         later: dict[str, Any] = scaling_trial.OPTIONS if self.scaling else {}
         later = later | (later_phases.OPTIONS if self.full else {})
+        later = later | ({"enable_pgbouncer": True} if self.pgbouncer else {})
         mode = "plan" if self.plan_only else "migrate"
         return {"mode": mode, "target": self.target, "options": {"replicas": self.replicas} | later | self.options}
 
@@ -95,7 +103,7 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         wishes.port,
         list(wishes.faults),
         _guard_settings(wishes),
-        **(scaling_trial.WORLD if wishes.scaling else {}),
+        **_server(wishes),
     )
     if problem := unreadable_store(data):
         report = refused_report(problem)
@@ -136,6 +144,15 @@ def serve(wishes: Wishes, console: Console) -> int:
     finally:
         world.close()
     return DONE
+
+
+def _server(wishes: Wishes) -> dict[str, Any]:
+    """What of the database server is not the smallest and plainest."""
+    port = free_port() if wishes.pgbouncer else 0
+    found: dict[str, Any] = {"access": DatabaseAccess(TOKEN_SECONDS if wishes.entra else 0, port)}
+    if wishes.pgbouncer:
+        found["size"] = SMALLEST_WITH_PGBOUNCER
+    return found | (scaling_trial.WORLD if wishes.scaling else {})
 
 
 def _guard_settings(wishes: Wishes) -> dict[str, str]:

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
-from local.postgres.roles import SUPERUSER
 from local.rehearsal.current_state import Names, Operator
+from local.rehearsal.database_access import DatabaseAccess, superuser_url
 from local.rehearsal.processes import ROOT, Children
 from local.sample import load_sql
 from shared.azure_skus import AZURE_SKUS, AzureSku
@@ -73,6 +72,8 @@ class World:
     """Settings of the health guard; without any it observes every minute."""
     size: AzureSku = SMALLEST
     """Of the database server."""
+    access: DatabaseAccess = DatabaseAccess()  # noqa: RUF009 - a frozen value
+    """How the database is reached, where it is not by passwords on its own port."""
     haste: float = 1.0
     """How many times as fast an autoscaler's windows pass."""
     cpu_request: str = "500m"
@@ -88,6 +89,7 @@ class World:
 
     def open(self, data: Path, app_sql: Path) -> None:
         """Bring all of it up, with Open WebUI serving from `data` and the database in `app_sql`."""
+        self.access.check()
         shutil.rmtree(self.layout.run, ignore_errors=True)
         self.layout.run.mkdir(parents=True)
         children = self._children = Children(self.layout.run / "logs")
@@ -132,6 +134,7 @@ class World:
     def _load(self, app_sql: Path, database: dict[str, Any]) -> None:
         recreate_database(database["admin_url"], "openwebui", owner="openwebui")
         load_sql(app_sql, self.app_url)
+        self.access.prepare(database)
 
     def _open_cluster(self, children: Children) -> Path:
         kubeconfig = self.kubeconfig
@@ -160,14 +163,13 @@ class World:
 
     def _azure_arguments(self, kubeconfig: Path, database: dict[str, Any]) -> list[str]:
         passwords = json.loads(Path(database["password_file"]).read_text())
-        login = f"{SUPERUSER}:{quote(passwords[SUPERUSER])}"
-        superuser = f"postgresql://{login}@127.0.0.1:{database['port']}/postgres?sslmode=require"
-        content = {
+        content: dict[str, Any] = {
             "subscription_id": SUBSCRIPTION,
             "vaults": {VAULT: self._secrets(passwords["scaleout_admin"])},
             "clusters": {f"{GROUP}/{CLUSTER}": {"kubeconfig": str(self._of_the_app(kubeconfig))}},
-            "servers": {f"{GROUP}/{SERVER}": self._server(superuser)},
+            "servers": {f"{GROUP}/{SERVER}": self._server(superuser_url(database))},
         }
+        self.access.configure(content, database)
         folder = self.layout.run / "azure"
         folder.mkdir()
         file = folder / "config.json"
@@ -206,13 +208,14 @@ class World:
             "SCALEOUT_POSTGRES_SERVER": SERVER,
             "SCALEOUT_POSTGRES_SSLROOTCERT": str(authority),
             "SCALEOUT_GUARD_SCHEDULE": "0 * * * * *",
+            **self.access.settings(),
             **self.guard,
         }
         engine = children.start(
             "engine", ["local.functions", "engine", "--db", str(folder / "engine.db")], keep_alive=True
         )
         host = ["local.functions", "host", "--app", str(ROOT), "--engine", engine["address"]]
-        host += ["--port", str(self.port or _free_port()), "--keys", str(keys), "--faults", str(faults)]
+        host += ["--port", str(self.port or free_port()), "--keys", str(keys), "--faults", str(faults)]
         self.url = children.start("host", host, environment, keep_alive=True)["url"]
         self.key = json.loads(keys.read_text())["host"]
 
@@ -225,7 +228,7 @@ def recreate_database(admin_url: str, name: str, owner: str) -> None:
         connection.execute(create)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -9,21 +9,21 @@ from typing import Any
 
 import httpx
 import pytest
-from fix_worlds import IDENTITY, AzureWorld, layout, opened
+from fix_worlds import calls, layout, opened
+
+from local.rehearsal.database_access import TOKEN_SECONDS, DatabaseAccess
+from local.rehearsal.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-TOKEN_SECONDS = 45
-"""azure-identity asks for the next one after 30 s, where less than 5 minutes are left. Source: GetTokenMixin."""
-ENTRA = {"SCALEOUT_POSTGRES_AUTH": "entra", "SCALEOUT_POSTGRES_ENTRA_USER": IDENTITY}
 
-type Run = tuple[AzureWorld, dict[str, Any], dict[str, Any], dict[str, Any]]
+type Run = tuple[World, dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """(world, the run's end, its rollback's end, what the permissions check said long after the first token)"""
     folder = Path(tempfile.mkdtemp(prefix="scaleout-keyless-"))
-    world = AzureWorld(layout(folder), lambda what: None, guard=ENTRA, token_seconds=TOKEN_SECONDS)
+    world = World(layout(folder), lambda what: None, access=DatabaseAccess(token_seconds=TOKEN_SECONDS))
     try:
         with opened(world) as app:
             began = time.monotonic()
@@ -46,13 +46,13 @@ def test_it_migrates_and_comes_back(run: Run) -> None:
 
 def test_the_vault_was_not_asked_for_a_password(run: Run) -> None:
     world, *_ = run
-    assert [call for call in world.calls() if "postgres-admin-password" in call["path"]] == []
+    assert [call for call in calls(world) if "postgres-admin-password" in call["path"]] == []
 
 
 def test_it_outlived_its_tokens(run: Run) -> None:
     """It is PostgreSQL that would have refused an expired one."""
     world, *_ = run
-    asked = [call["at"] for call in world.calls() if call["path"] == "/msi/token"]
+    asked = [call["at"] for call in calls(world) if call["path"] == "/msi/token"]
     assert asked[-1] - asked[0] > TOKEN_SECONDS
 
 

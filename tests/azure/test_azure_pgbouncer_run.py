@@ -10,9 +10,11 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from fix_worlds import AzureWorld, free_port, layout, opened
+from fix_worlds import layout, opened
 
 from local.azure import pgbouncer
+from local.rehearsal.database_access import DatabaseAccess
+from local.rehearsal.world import World, free_port
 from shared.azure_skus import AzureSku
 from shared.reporting import problems_of
 
@@ -30,9 +32,8 @@ def run() -> Iterator[dict[str, Any]]:
     """What was seen on the way."""
     folder = Path(tempfile.mkdtemp(prefix="scaleout-pgbouncer-"))
     port = free_port()
-    settings = {"SCALEOUT_POSTGRES_PGBOUNCER_PORT": str(port)}
     size = AzureSku("Standard_D2ds_v5", "GeneralPurpose", 100)  # PgBouncer's 50 fit; 20 replicas do not fit directly
-    world = AzureWorld(layout(folder), lambda what: None, guard=settings, size=size, pgbouncer_port=port)
+    world = World(layout(folder), lambda what: None, size=size, access=DatabaseAccess(pgbouncer_port=port))
     seen: dict[str, Any] = {"port": port}
     try:
         with opened(world) as app:
