@@ -68,8 +68,7 @@ def phase(number, name, *, reversible=True, looks=1):
             world.words.remove(plan.word)
         return Progress(True, "removing")
 
-    steps = {"plan": plan, "apply": apply} | ({"undo": undo} if reversible else {})
-    return Phase(number, name, SimpleNamespace(**steps), reversible=reversible)
+    return Phase(number, name, SimpleNamespace(plan=plan, apply=apply, undo=undo), reversible=reversible)
 
 
 def survey(brief: Brief, world: World) -> Survey:
@@ -83,6 +82,10 @@ PHASES = (
     phase("3", "last", reversible=False),
 )
 TWO = PHASES[:3]
+
+
+def toy_back(ctx: task.OrchestrationContext, order):
+    return (yield from migration.run_rollback(ctx, order, PHASES))
 
 
 def toy(ctx: task.OrchestrationContext, order):
@@ -115,6 +118,7 @@ def hub(engine, current):
     converter = FunctionsDataConverter()
     hub = worker.TaskHubGrpcWorker(host_address=engine, data_converter=converter)
     hub.add_orchestrator(toy)
+    hub.add_orchestrator(toy_back)
     hub.add_entity(Record, name=migration.RUN_ENTITY)
     for one in PHASES:
         for name, step in one.activities().items():
@@ -141,9 +145,9 @@ def run(hub, current, monkeypatch):
     monkeypatch.setattr(migration, "RETRY", quick)
     current.world = World()
 
-    def start(*, mode="migrate", meanwhile=None, **order):
+    def start(*, mode="migrate", meanwhile=None, orchestrator="toy", **order):
         order = {"run": "r", "request": {"target": TARGET, "mode": mode}} | order
-        instance = hub.schedule_new_orchestration("toy", input=order)
+        instance = hub.schedule_new_orchestration(orchestrator, input=order)
         if meanwhile:
             threading.Thread(target=meanwhile, args=(hub, instance), daemon=True).start()
         ended = hub.wait_for_orchestration_completion(instance, timeout=30)
@@ -252,6 +256,26 @@ def test_after_the_irreversible_it_halts(run):
     assert report["state"] == "halted"
     assert run.world.words == ["first", "second"]
     assert not any(call.startswith("undo") for call in run.world.calls)
+
+
+def take_back(run):
+    """As somebody asks for it after the run has ended."""
+    run.world.words = ["first", "second", "last"]
+    started = list(run.world.words)
+    plans = {name: {"word": name} for name in started}
+    return run(orchestrator="toy_back", started=started, plans=plans)
+
+
+def test_asked_for_the_irreversible_says_itself_whether_there_is_a_way_back(run):
+    assert take_back(run)["state"] == "rolled_back"
+    assert run.world.words == []
+
+
+def test_when_the_irreversible_has_happened_nothing_before_it_is_undone(run):
+    run.world.faults["undo_last"] = before(NeedsOperator("the disk is gone"))
+    report = take_back(run)
+    assert (report["state"], report["undo_failure"]["message"]) == ("halted", "the disk is gone")
+    assert run.world.words == ["first", "second", "last"]
 
 
 def test_a_failed_undo_halts_and_keeps_the_first_failure(run):
