@@ -183,16 +183,19 @@ class Benchmarks:
 
     def _measure_delta(self, store: Path, rows: int) -> dict[str, float]:
         """Return medians of the seconds after the stop."""
-        found = []
-        for _ in range(self._options.repeats):
-            with self._database() as url:
-                folder = self._folder / "delta"
-                folder.mkdir()
-                found.append(
-                    deltas.measure(url, store, rows, folder, lambda path, count: _stores("change", path, count))
-                )
-                shutil.rmtree(folder)
-        return {key: round(statistics.median(one[key] for one in found), 3) for key in found[0]}
+        folder = self._folder / "delta"
+        folder.mkdir()
+        with self._database() as url:
+            found = deltas.measure(
+                url,
+                store,
+                rows,
+                folder,
+                lambda path, count: _stores("change", path, count),
+                repeats=self._options.repeats,
+            )
+        shutil.rmtree(folder)
+        return found
 
     def _peer(self, store: Path, *arguments: str) -> dict[str, Any]:
         _say(f"the peer {' '.join(arguments)}")
