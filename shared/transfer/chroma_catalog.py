@@ -11,7 +11,6 @@ store that nobody writes (a private copy, or a stopped store without a journal);
 Source: chromadb 0.4.24 – 1.5.9, migrations/{sysdb,metadb,embeddings_queue}; segment/impl/.
 """
 
-import json
 import sqlite3
 from array import array
 from bisect import bisect_right
@@ -26,9 +25,11 @@ from .chroma_pickle import read_id_map
 from .chroma_schema import (
     DEFAULT_DATABASE,
     DEFAULT_TENANT,
+    SPACES,
     as_text,
     collection_rows,
     columns_of,
+    configured_space,
     tables_of,
     version_hint,
 )
@@ -38,7 +39,6 @@ DATABASE_FILE = "chroma.sqlite3"
 
 _METADATA_SEGMENT = "urn:chroma:segment/metadata/sqlite"
 _VECTOR_SEGMENTS = {"urn:chroma:segment/vector/hnsw-local-persisted", "urn:chroma:segment/vector/hnsw-local-memory"}
-_SPACES = {"cosine", "l2", "ip"}
 _MOST_MAPPED = 1 << 40  # SQLite cuts it down to its own limit, 2 GiB as a rule
 
 
@@ -164,7 +164,7 @@ def _read(db: sqlite3.Connection, path: Path, since: LogHead | None, copied: Map
     tables = tables_of(db)
     columns = {name: columns_of(db, name) for name in ("collections", "embedding_metadata")}
     start = since.seq if since and _record(db, "seq_id = ?", since.seq) == since else 0
-    store = _Store.read(db, path, start)
+    store = _Store.read(db, path, start, columns["collections"])
     rows = collection_rows(db, columns["collections"], tables)
     changed = [row for row in rows if not (copied and store.is_as_copied(row, copied.get(row["id"])))]
     counts = store.counts([row["id"] for row in changed] if copied else None)
@@ -205,9 +205,10 @@ class _Store:
     spaces: dict[str, str]
     log: "dict[bytes, array[int]]"
     start: int
+    columns: set[str]
 
     @classmethod
-    def read(cls, db: sqlite3.Connection, path: Path, start: int) -> "_Store":
+    def read(cls, db: sqlite3.Connection, path: Path, start: int, columns: set[str]) -> "_Store":
         applied = db.execute("select segment_id, seq_id from max_seq_id")
         spaces = db.execute("select collection_id, str_value from collection_metadata where key = 'hnsw:space'")
         return cls(
@@ -218,6 +219,7 @@ class _Store:
             spaces={one.decode(): value.decode() for one, value in spaces if value},
             log=_read_log(db, start),
             start=start,
+            columns=columns,
         )
 
     def is_as_copied(self, row: dict[str, Any], copied: Copied | None) -> bool:
@@ -240,7 +242,7 @@ class _Store:
             tenant=row["tenant"] or DEFAULT_TENANT,
             database=row["database"] or DEFAULT_DATABASE,
             dimension=row["dimension"],
-            space=_space(row, self.spaces.get(row["id"])),
+            space=self._space(row),
             metadata_segment=metadata,
             vector_segment=vector,
             topic=_topic(row),
@@ -261,6 +263,13 @@ class _Store:
             (segment, self.start.to_bytes(8, "big"), self.start),
         ).fetchone()
         return not row[0]
+
+    def _space(self, row: dict[str, Any]) -> str:
+        """Return the distance: from the collection's metadata, else as it is configured, else l2."""
+        space = self.spaces.get(row["id"]) or configured_space(self.db, self.columns, row["id"]) or "l2"
+        if space not in SPACES:
+            raise UnknownFormat(f"collection {row['name']} has the distance {space}")
+        return space
 
     def counts(self, ids: list[str] | None) -> dict[str, int]:
         """Count rows by metadata segment; of these collections only, if they are given."""
@@ -292,19 +301,6 @@ def _segments(db: sqlite3.Connection) -> dict[str, dict[str, str]]:
             raise UnknownFormat(f"collection {collection} has a segment of type {kind}, scope {scope}")
         found[collection][scope] = segment
     return found
-
-
-def _space(row: dict[str, Any], space: str | None) -> str:
-    """Return the distance: from the collection's metadata, else its configuration (0.6), else its schema (1.x), else
-    l2."""
-    if space is None and row["config"]:
-        config = json.loads(row["config"])
-        space = (config.get("hnsw") or config.get("hnsw_configuration") or {}).get("space")
-    if space is None and row["schema"]:
-        space = next((one for one in _SPACES if f'"space":"{one}"' in row["schema"].replace(" ", "")), None)
-    if space is not None and space not in _SPACES:
-        raise UnknownFormat(f"collection {row['name']} has the distance {space}")
-    return space or "l2"
 
 
 def _flushed_by_pickle(folder: Path) -> int:

@@ -4,12 +4,14 @@ them.
 Source: chromadb 0.4.24 – 1.5.9, migrations/sysdb, metadb and embeddings_queue.
 """
 
+import json
 import sqlite3
 from typing import Any
 
 from .errors import NotAStore
 
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
+SPACES = ("cosine", "l2", "ip")
 
 _TABLES = {"collections", "segments", "embeddings", "embedding_metadata", "embeddings_queue", "max_seq_id"}
 
@@ -31,20 +33,29 @@ def columns_of(db: sqlite3.Connection, table: str) -> set[str]:
 
 
 def collection_rows(db: sqlite3.Connection, columns: set[str], tables: set[str]) -> list[dict[str, Any]]:
-    """Return collections with their tenant, database and configuration, whatever the schema's age."""
-    config = "c.config_json_str" if "config_json_str" in columns else "null"
-    schema = "c.schema_str" if "schema_str" in columns else "null"
+    """Return collections with their tenant and database, whatever the schema's age."""
     topic = "c.topic" if "topic" in columns else "null"
     if "databases" in tables and "database_id" in columns:
         owner, join = "d.tenant_id, d.name", "left join databases d on d.id = c.database_id"
     else:
         owner, join = f"'{DEFAULT_TENANT}', '{DEFAULT_DATABASE}'", ""
-    names = ("id", "name", "dimension", "tenant", "database", "topic", "config", "schema")
-    rows = db.execute(
-        f"select c.id, c.name, c.dimension, {owner}, {topic}, {config}, {schema} from collections c {join}"
-        " order by c.rowid"
-    )
+    names = ("id", "name", "dimension", "tenant", "database", "topic")
+    rows = db.execute(f"select c.id, c.name, c.dimension, {owner}, {topic} from collections c {join} order by c.rowid")
     return [dict(zip(names, map(as_text, row), strict=True)) for row in rows]
+
+
+def configured_space(db: sqlite3.Connection, columns: set[str], collection: str) -> str | None:
+    """Return the distance by a collection's configuration (0.6), else by its schema (1.x), which are long texts."""
+    known = [one if one in columns else "null" for one in ("config_json_str", "schema_str")]
+    row = db.execute(f"select {', '.join(known)} from collections where id = ?", (collection,)).fetchone()
+    config, schema = map(as_text, row)
+    space = None
+    if config:
+        found = json.loads(config)
+        space = (found.get("hnsw") or found.get("hnsw_configuration") or {}).get("space")
+    if space is None and schema:
+        space = next((one for one in SPACES if f'"space":"{one}"' in schema.replace(" ", "")), None)
+    return space
 
 
 def as_text(value: Any) -> Any:

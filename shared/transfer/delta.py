@@ -11,7 +11,7 @@ nothing is committed that was read from files in motion.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,8 @@ from .selection import Selection
 from .sources import open_source, read_movable, with_fallback
 
 Result = TypeVar("Result")
+Known = Mapping[str, ledger.CopiedCollection]
+"""What the ledger knows, by Chroma's id of the collection."""
 
 
 @dataclass(slots=True)
@@ -69,8 +71,8 @@ def copy_delta(
     chosen = selection or Selection()
     with connected(url) as connection, readable_now(store, scratch / "delta", progress=progress) as reading:
 
-        def use(catalog: Catalog) -> Carried:
-            return carry(connection, run, catalog, chosen, reading, progress)
+        def use(catalog: Catalog, known: Known) -> Carried:
+            return carry(connection, run, catalog, known, chosen, reading, progress)
 
         carried, reader = changed_since_copy(connection, reading, scratch, run, chosen, use, progress)
     seconds = round(time.perf_counter() - started, 3)
@@ -83,10 +85,11 @@ def changed_since_copy(
     scratch: Path | None,
     run: str,
     selection: Selection,
-    use: Callable[[Catalog], Result],
+    use: Callable[[Catalog, Known], Result],
     progress: Progress = silent,
 ) -> tuple[Result, str]:
-    """Call `use` with a catalogue of the collections that changed since they were copied; see `with_fallback`.
+    """Call `use` with a catalogue of the collections that changed since they were copied, and what the ledger knows of
+    all; see `with_fallback`.
 
     Without a scratch directory there is no falling back: UnknownFormat is raised.
     """
@@ -96,10 +99,11 @@ def changed_since_copy(
     copied = {one.id: (one.name, one.watermark) for one in known.values()}
 
     def undisturbed(catalog: Catalog) -> Result:
-        connection.rollback()  # of what an earlier attempt, with another reader, left
         if catalog.path == reading.path:
             reading.include(one.vector_segment for one in selection.of(catalog))
-        return use(catalog)
+            return use(catalog, known)
+        connection.rollback()  # of what the attempt to read the files left; it may have carried some of it over
+        return use(catalog, ledger.copied_collections(connection, run))
 
     if scratch is None:
         return undisturbed(read_movable(reading.path, selection, since=head, copied=copied)), "files"
@@ -119,6 +123,7 @@ def carry(
     connection: "psycopg.Connection",
     run: str,
     catalog: Catalog,
+    copied: Known,
     selection: Selection,
     reading: Reading,
     progress: Progress = silent,
@@ -126,7 +131,7 @@ def carry(
     """Bring document_chunk to what a catalogue's changed collections hold now, and commit."""
     carried = Carried(whole_log=catalog.complete_log)
     column = document_chunk.require_table(connection)
-    known = ledger.copied_collections(connection, run)
+    known = dict(copied)
     collections = selection.of(catalog)
     _require_fit(collections, column)
     changed = [one for one in collections if not _is_as_copied(one, known.get(one.id))]
@@ -147,9 +152,7 @@ def carry(
     return carried
 
 
-def _gone(
-    known: dict[str, ledger.CopiedCollection], catalog: Catalog, collections: tuple[Collection, ...]
-) -> list[ledger.CopiedCollection]:
+def _gone(known: Known, catalog: Catalog, collections: tuple[Collection, ...]) -> list[ledger.CopiedCollection]:
     """Return what is no longer there under the name it was copied by; a renamed collection is then copied anew."""
     stay = {one.id: one.name for one in collections}
     there = (one for one in known.values() if one.watermark != ledger.GONE and one.id not in catalog.unchanged)

@@ -19,7 +19,7 @@ from . import document_chunk, ledger
 from .chroma_catalog import Catalog
 from .copy_binary import VectorColumn
 from .database import connected
-from .delta import Carried, carry, changed_since_copy
+from .delta import Carried, Known, carry, changed_since_copy
 from .errors import VerificationFailed
 from .exchange import read_digests
 from .progress import Progress, silent
@@ -115,8 +115,8 @@ def carry_and_compare(
     started = time.perf_counter()
     with connected(url) as connection:
 
-        def use(catalog: Catalog) -> tuple[Carried, float, dict[str, Any] | None]:
-            carried = carry(connection, run, catalog, selection, reading, progress)
+        def use(catalog: Catalog, known: Known) -> tuple[Carried, float, dict[str, Any] | None]:
+            carried = carry(connection, run, catalog, known, selection, reading, progress)
             done = time.perf_counter()
             counts = {one.name: one.rows for one in selection.of(catalog)}
             verified = verify_increment(connection, run, counts, samples=_SAMPLES)

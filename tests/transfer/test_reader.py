@@ -192,6 +192,43 @@ def test_reads_the_pickles_that_chromadb_writes(
     assert read.find([*names, b"nobody\xff"]).tolist() == [*ids.values(), -1]
 
 
+@pytest.mark.parametrize("space", ["cosine", "l2", "ip"])
+@pytest.mark.parametrize("flushed", [False, True], ids=["all in the log", "the first rows in the files"])
+def test_follows_what_chromadb_ignores_and_what_it_does_twice(tmp_path: Path, space: str, *, flushed: bool) -> None:
+    """Adds of ids that exist, updates of ids that do not, rows that were deleted and came back."""
+    path = tmp_path / "vector_db"
+    client = chromadb.PersistentClient(path=str(path), settings=Settings(anonymized_telemetry=False))
+    collection = client.create_collection(
+        "odd-cases",
+        metadata={"hnsw:space": space, "hnsw:sync_threshold": 20, "hnsw:batch_size": 10},
+        embedding_function=None,
+    )
+    numbers = np.random.default_rng(9)
+
+    def vector() -> list[list[float]]:
+        return [(numbers.normal(size=5) * 9).tolist()]
+
+    ids = ["added twice", "retexted", "updated twice", "gone", "back", "back and updated", "upserted", "calm"]
+    for one in ids:
+        collection.add(ids=[one], embeddings=vector(), documents=[one])
+    if flushed:
+        collection.add(ids=[f"bulk-{n}" for n in range(25)], embeddings=numbers.normal(size=(25, 5)).tolist())
+        assert list(path.glob("*/index_metadata.pickle"))
+    collection.update(ids=["nobody"], embeddings=vector(), documents=["there is no such row"])
+    collection.add(ids=["added twice"], embeddings=vector(), documents=["the second time"])
+    collection.update(ids=["retexted"], metadatas=[{"only": "metadata"}])
+    collection.update(ids=["updated twice"], embeddings=vector(), documents=["once"])
+    collection.update(ids=["updated twice"], embeddings=vector(), documents=["twice"])
+    collection.update(ids=["updated twice"], metadatas=[{"n": 3}])
+    collection.delete(ids=["gone", "back", "back and updated"])
+    collection.add(ids=["back", "back and updated"], embeddings=[*vector(), *vector()], documents=["b", "b"])
+    collection.update(ids=["back and updated"], embeddings=vector(), documents=["u"])
+    collection.upsert(ids=["upserted", "nobody"], embeddings=[*vector(), *vector()], documents=["up", "now there is"])
+    aside = tmp_path / "aside"
+    shutil.copytree(path, aside)
+    assert_same(read_all(aside)["odd-cases"], as_read(collection))
+
+
 _ids = st.sampled_from([f"id-{n}" for n in range(12)])
 _values = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
@@ -259,11 +296,15 @@ def follow(tmp_path_factory: pytest.TempPathFactory, operations: list[Any], spac
             )
     aside = path.parent / "aside"
     shutil.copytree(path, aside)
+    assert_same(read_all(aside)["random"], as_read(collection))
+
+
+def as_read(collection: Any) -> dict[str, Row]:
+    """Return a collection's rows as chromadb reads them."""
     got = collection.get(include=["embeddings", "documents", "metadatas"])
-    theirs = {
+    return {
         one: (np.asarray(vector, np.float32), text, metadata)
         for one, vector, text, metadata in zip(
             got["ids"], got["embeddings"], got["documents"], got["metadatas"], strict=True
         )
     }
-    assert_same(read_all(aside)["random"], theirs)
