@@ -85,8 +85,14 @@ def _stop(plan: Plan, live: Manifest, ports: Ports) -> Progress:
     patch = prepare(plan, live, indexes.result, ports)
     ports.cluster.apply(record(plan, live, patch), force=True)
     stopped = ports.cluster.patch("Deployment", plan.deployment, _stopped(ports.clock.now()))
-    announce(Event.CUT_OVER, f"{plan.deployment}: stopped", {"mark": "stop"})
+    announce(Event.CUT_OVER, f"{plan.deployment}: stopped{_rounds(caught_up.result)}", {"mark": "stop"})
     return _critical(Progress(finished=False, step="stopping Open WebUI"), stopped)
+
+
+def _rounds(caught_up: dict[str, Any]) -> str:
+    """How the rows that changed during the bulk pass came over, as `; rows carried before it: 3,000, then 12`."""
+    rows = [f"{one['rows']:,}" for one in caught_up.get("rounds") or ()]
+    return f"; rows carried before it: {', then '.join(rows)}" if rows else ""
 
 
 def _require_standby(plan: Plan, ports: Ports) -> None:
