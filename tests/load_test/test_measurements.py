@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as patiently
 from hypothesis import strategies as st
 
 from shared.load_test import generator
@@ -26,6 +27,7 @@ samples = st.lists(
 )
 
 
+@patiently(deadline=None)
 @given(samples)
 def test_the_table_counts_every_request_once(given_):
     *paths, total = table(given_, 100)
@@ -35,6 +37,7 @@ def test_the_table_counts_every_request_once(given_):
     assert total["failures"] == sum(1 for sample in given_ if sample.error)
 
 
+@patiently(deadline=None)
 @given(samples, st.floats(1, 5000))
 def test_the_course_counts_every_request_once_in_few_parts(given_, seconds):
     parts = course([sample for sample in given_ if sample.at <= seconds], lambda _: 7, seconds)

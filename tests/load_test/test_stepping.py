@@ -1,6 +1,7 @@
 """Stepping: always within the connections, never twice the same, ends by itself, recommends only what passed."""
 
 from hypothesis import example, given
+from hypothesis import settings as patiently
 from hypothesis import strategies as st
 
 from shared.connection_budget import MINIMUM, ServerLimits
@@ -34,8 +35,10 @@ def play(standing, room, most, answer):
     return tried, step.because
 
 
+@patiently(deadline=None)  # the machine may be busy
 @given(standing=settings, room=rooms, most=st.integers(1, 8), answers=st.lists(verdicts, min_size=8, max_size=8))
 @example(Setting(3, 5), B1MS, 8, [(9000.0, set())] * 8)
+@example(Setting(1, 5), D2, 2, [(1801.0, set())] * 8)
 def test_whatever_is_measured_it_ends_within_the_budget(standing, room, most, answers):
     given_ = iter(answers)
 
@@ -48,7 +51,8 @@ def test_whatever_is_measured_it_ends_within_the_budget(standing, room, most, an
     assert tried_settings[0] == standing
     assert len(set(tried_settings)) == len(tried)
     assert all(room.fits(setting) for setting in tried_settings[1:])
-    assert all(FEWEST <= s.replicas <= MOST and s.connections >= MINIMUM for s in tried_settings[1:])
+    assert all(s.connections >= MINIMUM and s.replicas <= MOST for s in tried_settings[1:])
+    assert all(s.replicas >= min(FEWEST, standing.replicas) for s in tried_settings[1:])
     best = recommend(standing, tried, because)
     if any(one.passed for one in tried):
         assert next(one for one in tried if one.setting == best.setting).passed
@@ -57,6 +61,7 @@ def test_whatever_is_measured_it_ends_within_the_budget(standing, room, most, an
     assert best.changes == (best.setting != standing)
 
 
+@patiently(deadline=None)  # the machine may be busy
 @given(standing=settings, room=rooms, needed=st.integers(1, MOST))
 def test_where_replicas_help_the_fewest_that_have_room_are_recommended(standing, room, needed):
     def answer(setting):
