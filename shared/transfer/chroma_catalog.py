@@ -15,7 +15,7 @@ import sqlite3
 from array import array
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,6 @@ from urllib.parse import quote
 
 from .chroma_pickle import read_id_map
 from .chroma_schema import (
-    DEFAULT_DATABASE,
-    DEFAULT_TENANT,
     SPACES,
     as_text,
     collection_rows,
@@ -66,13 +64,18 @@ class Collection:
 
     @property
     def kind(self) -> str:
-        """Return what Open WebUI uses it for. Source: open_webui/retrieval and routers, where collections are named."""
-        for prefix, kind in (("file-", "file"), ("user-memory-", "memory"), ("web-search-", "web-search")):
-            if self.name.startswith(prefix):
-                return kind
-        if self.name == "knowledge-bases":
-            return "knowledge-bases"
-        return "knowledge" if len(self.name) == 36 and self.name.count("-") == 4 else "other"
+        """Return what Open WebUI uses it for."""
+        return kind_of(self.name)
+
+
+def kind_of(name: str) -> str:
+    """Return what Open WebUI uses a collection for. Source: open_webui/retrieval and routers, where they are named."""
+    for prefix, kind in (("file-", "file"), ("user-memory-", "memory"), ("web-search-", "web-search")):
+        if name.startswith(prefix):
+            return kind
+    if name == "knowledge-bases":
+        return "knowledge-bases"
+    return "knowledge" if len(name) == 36 and name.count("-") == 4 else "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,9 @@ class LogHead:
 
 Copied = tuple[str, int]
 """The name and the watermark of a collection when it was copied."""
+
+Includes = Callable[[str, str, str], bool]
+"""Tells by tenant, database and name whether a collection is wanted."""
 
 _NOTHING: "array[int]" = array("q")
 
@@ -142,30 +148,43 @@ def open_database(path: Path, *, cache_kib: int = 16384, mapped: bool = False) -
     return connection
 
 
-def read_catalog(path: Path, *, since: LogHead | None = None, copied: Mapping[str, Copied] | None = None) -> Catalog:
+def read_catalog(
+    path: Path,
+    *,
+    since: LogHead | None = None,
+    copied: Mapping[str, Copied] | None = None,
+    includes: Includes = lambda tenant, database, name: True,
+) -> Catalog:
     """Read the catalogue of a store that nobody writes. Raises NotAStore or UnknownFormat for anything but a local
     store of 0.4 – 1.x.
 
     With `since`, only the log after that record is looked at, so the time does not grow with the log; if the record is
-    gone, all of it. With `copied`, only collections are listed whose name or last change is another one; neither the
-    rows nor the files of the others are looked at.
+    gone, all of it. With `copied`, only collections are listed whose name or last change is another one, and with
+    `includes` only the wanted; neither the rows nor the files of the others are looked at.
     """
     try:
         connection = open_database(path, mapped=True)
         try:
-            return _read(connection, path, since, copied)
+            return _read(connection, path, since, copied, includes)
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
         raise NotAStore(f"{DATABASE_FILE} cannot be read: {error}", hint="restore the store from a backup") from error
 
 
-def _read(db: sqlite3.Connection, path: Path, since: LogHead | None, copied: Mapping[str, Copied] | None) -> Catalog:
+def _read(
+    db: sqlite3.Connection,
+    path: Path,
+    since: LogHead | None,
+    copied: Mapping[str, Copied] | None,
+    includes: Includes,
+) -> Catalog:
     tables = tables_of(db)
     columns = {name: columns_of(db, name) for name in ("collections", "embedding_metadata")}
     start = since.seq if since and _record(db, "seq_id = ?", since.seq) == since else 0
     store = _Store.read(db, path, start, columns["collections"])
-    rows = collection_rows(db, columns["collections"], tables)
+    listed = collection_rows(db, columns["collections"], tables)
+    rows = [row for row in listed if includes(row["tenant"], row["database"], row["name"])]
     changed = [row for row in rows if not (copied and store.is_as_copied(row, copied.get(row["id"])))]
     counts = store.counts([row["id"] for row in changed] if copied else None)
     return Catalog(
@@ -239,8 +258,8 @@ class _Store:
         return Collection(
             id=row["id"],
             name=row["name"],
-            tenant=row["tenant"] or DEFAULT_TENANT,
-            database=row["database"] or DEFAULT_DATABASE,
+            tenant=row["tenant"],
+            database=row["database"],
             dimension=row["dimension"],
             space=self._space(row),
             metadata_segment=metadata,

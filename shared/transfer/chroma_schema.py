@@ -36,7 +36,8 @@ def collection_rows(db: sqlite3.Connection, columns: set[str], tables: set[str])
     """Return collections with their tenant and database, whatever the schema's age."""
     topic = "c.topic" if "topic" in columns else "null"
     if "databases" in tables and "database_id" in columns:
-        owner, join = "d.tenant_id, d.name", "left join databases d on d.id = c.database_id"
+        owner = f"coalesce(d.tenant_id, '{DEFAULT_TENANT}'), coalesce(d.name, '{DEFAULT_DATABASE}')"
+        join = "left join databases d on d.id = c.database_id"
     else:
         owner, join = f"'{DEFAULT_TENANT}', '{DEFAULT_DATABASE}'", ""
     names = ("id", "name", "dimension", "tenant", "database", "topic")

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 
-from .chroma_catalog import Catalog, Collection, open_database
+from .chroma_catalog import Catalog, Collection, kind_of, open_database
 from .chroma_schema import DEFAULT_DATABASE, DEFAULT_TENANT
 from .copy_binary import VectorColumn
 from .errors import PermanentError
@@ -24,8 +24,12 @@ class Selection:
 
     def includes(self, collection: Collection) -> bool:
         """Tell whether a collection is moved."""
-        mine = (collection.tenant, collection.database) == (self.tenant, self.database)
-        return mine and (self.web_search or collection.kind != "web-search")
+        return self.includes_named(collection.tenant, collection.database, collection.name)
+
+    def includes_named(self, tenant: str, database: str, name: str) -> bool:
+        """Tell whether a collection of this tenant, database and name is moved."""
+        mine = (tenant, database) == (self.tenant, self.database)
+        return mine and (self.web_search or kind_of(name) != "web-search")
 
     def of(self, catalog: Catalog) -> tuple[Collection, ...]:
         """Return the collections that are moved."""

@@ -60,8 +60,14 @@ def can_fall_back() -> bool:
 def read_movable(
     path: Path, selection: Selection, *, since: LogHead | None = None, copied: Mapping[str, Copied] | None = None
 ) -> Catalog:
-    """Read the catalogue. Raises UnknownFormat if what is to be moved was left in the middle of a write."""
-    catalog = read_catalog(path, since=since, copied=copied)
+    """Read the catalogue; with `copied`, of what is to be moved and has changed since.
+
+    Raises UnknownFormat if what is to be moved was left in the middle of a write.
+    """
+    if copied is None:
+        catalog = read_catalog(path, since=since)
+    else:
+        catalog = read_catalog(path, since=since, copied=copied, includes=selection.includes_named)
     if lagging := [one.name for one in selection.of(catalog) if one.metadata_lag]:
         raise UnknownFormat(f"texts and metadata are behind the log in {', '.join(lagging[:5])}")
     return catalog
