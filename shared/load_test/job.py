@@ -10,6 +10,8 @@ from shared.ports import Manifest
 CODE = "/scaleout"
 CREDENTIAL, PASSWORD = "administrator", "password"
 """Keys of the Secret; the program reads them as SCALEOUT_ADMINISTRATOR and SCALEOUT_PASSWORD."""
+RESTRICTED = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+"""As the restricted Pod Security Standard wants it; 1000 is the user of Locust's image."""
 SLACK_SECONDS = 600
 """Of a Job beyond the load itself: the image's pull, the accounts, and the users' end."""
 CLEANING_SECONDS = 600
@@ -75,8 +77,10 @@ def _pod(job: LoadJob, arguments: list[str], placement: Manifest) -> Manifest:
                 ],
                 "volumeMounts": [{"name": "code", "mountPath": CODE, "readOnly": True}],
                 "resources": {"requests": {"cpu": "500m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-                "securityContext": {"allowPrivilegeEscalation": False},
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
             }
         ],
+        "automountServiceAccountToken": False,
+        "securityContext": RESTRICTED,
         **placement,
     }

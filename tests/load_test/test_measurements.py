@@ -27,7 +27,7 @@ samples = st.lists(
 )
 
 
-@patiently(deadline=None)
+@patiently(deadline=None, derandomize=True)
 @given(samples)
 def test_the_table_counts_every_request_once(given_):
     *paths, total = table(given_, 100)
@@ -37,7 +37,7 @@ def test_the_table_counts_every_request_once(given_):
     assert total["failures"] == sum(1 for sample in given_ if sample.error)
 
 
-@patiently(deadline=None)
+@patiently(deadline=None, derandomize=True)
 @given(samples, st.floats(1, 5000))
 def test_the_course_counts_every_request_once_in_few_parts(given_, seconds):
     parts = course([sample for sample in given_ if sample.at <= seconds], lambda _: 7, seconds)
