@@ -136,7 +136,7 @@ class Options:
     load_test_users: int = 200
     """How many work at the same time."""
     load_test_seconds: int = 120
-    """How long one trial lasts after the last user came; they come within half of that, a minute at most."""
+    """How long one trial lasts after the last user came; they take as long to come, a minute at most."""
     load_test_trials: int = 4
     """Replica counts and pool sizes to try at most; 1 only measures the service as it stands."""
     load_test_secret: str = "open-webui-administrator"  # noqa: S105 - the name of a secret, not a secret

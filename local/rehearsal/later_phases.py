@@ -17,7 +17,7 @@ from shared.monitoring import METRICS
 
 PHASES = ("enable_autoscaling", "install_monitoring", "load_test", "write_handbook")
 OPTIONS = {LATER_PHASES[phase]: True for phase in PHASES} | {"load_test_seconds": 20, "load_test_trials": 2}
-"""200 users: 30 seconds a trial, of which 10 are their coming."""
+"""200 users: 40 seconds a trial, of which 20 are their coming."""
 ALONE = {"load_test_users": 20, "load_test_seconds": 5, "load_test_trials": 1}
 RULE = "open-webui-alert-rules"
 HANDBOOKS = {"html": "handbook.html", "markdown": "handbook.md"}

@@ -78,7 +78,7 @@ def _load(arguments: argparse.Namespace, accounts: list[Account]) -> tuple[Cours
     runner = environment.create_local_runner()
     course = Course()
     environment.events.request.add_listener(course.note)  # type: ignore[no-untyped-call]
-    ramp = min(LONGEST_RAMP, arguments.seconds / 2)
+    ramp = min(LONGEST_RAMP, arguments.seconds)
     runner.start(arguments.users, spawn_rate=arguments.users / ramp)
     stopped = ""
     while not stopped and course.now() < ramp + arguments.seconds:
