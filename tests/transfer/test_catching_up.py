@@ -13,7 +13,7 @@ import pytest
 from chromadb.config import Settings
 
 from shared.transfer.catching_up import FEW_ROWS, MOST_ROUNDS, Round, catch_up, is_last
-from shared.transfer.errors import PermanentError, TransientError
+from shared.transfer.errors import PermanentError, TransientError, VerificationFailed
 from shared.transfer.finishing import finish, verify_copy
 from tests.transfer.conftest import RUN, Target
 from tests.transfer.test_copy import change, client_of, fill, make_store
@@ -286,3 +286,17 @@ def test_an_old_vector_is_found_though_only_the_newest_log_was_looked_at(
     assert (finished["vectors"]["written"], finished["vectors"]["whole_log_read"]) == (3, False)
     target.fresh_scratch()
     assert target.verify(path, full=True)["rows"] == 1100
+
+
+def test_a_row_that_the_log_does_not_tell_of_is_missed_by_the_count(target: Target, data: Path, share: Path) -> None:
+    path = make_store(data / "vector_db")
+    where = bulk(target, data, share)
+    fill(client_of(path).get_collection("file-a", embedding_function=None), ["late"])
+    with sqlite3.connect(path / "chroma.sqlite3") as db:
+        db.execute(
+            "insert into embeddings (segment_id, embedding_id, seq_id)"
+            " select segment_id, 'ghost', seq_id from embeddings where embedding_id = 'file-a-3'"
+        )
+    db.close()
+    with pytest.raises(VerificationFailed, match="file-a: 62 rows in the store, 61 copied"):
+        finish(*where, run=RUN)
