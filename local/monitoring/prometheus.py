@@ -20,7 +20,7 @@ import httpx
 from shared.errors import ConfigurationError
 
 UNPACKED = Path(__file__).resolve().parents[2] / "build" / "prometheus"
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 
 type Series = tuple[dict[str, str], list[tuple[float, float]]]
 """Labels, and (unix time, value) in order."""
