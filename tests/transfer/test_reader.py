@@ -215,6 +215,8 @@ def test_follows_what_chromadb_ignores_and_what_it_does_twice(tmp_path: Path, sp
         collection.add(ids=[f"bulk-{n}" for n in range(25)], embeddings=numbers.normal(size=(25, 5)).tolist())
         assert list(path.glob("*/index_metadata.pickle"))
     collection.update(ids=["nobody"], embeddings=vector(), documents=["there is no such row"])
+    collection.update(ids=["added later"], embeddings=vector(), documents=["too early"])
+    collection.add(ids=["added later"], embeddings=vector(), documents=["now"])
     collection.add(ids=["added twice"], embeddings=vector(), documents=["the second time"])
     collection.update(ids=["retexted"], metadatas=[{"only": "metadata"}])
     collection.update(ids=["updated twice"], embeddings=vector(), documents=["once"])
