@@ -245,8 +245,8 @@ def _copy_vectors(options: argparse.Namespace, lines: JsonLines) -> dict[str, An
 
 
 def _catch_up(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:
-    from .database import vectors_url
     from .catching_up import catch_up
+    from .database import vectors_url
 
     where = (vectors_url(), options.data, options.target, _scratch(options))
     return catch_up(*where, run=options.run, selection=_selection(options), progress=lines)
