@@ -60,14 +60,14 @@ def _tell(ingestion: Ingestion, world: World) -> Told:
     app = AppClient(world.url, world.key)
 
     def run(**body: object) -> str:
-        return app.follow(app.start(body), lambda state: None, patience_seconds=300)["id"]
+        return app.follow(app.start(body), lambda state: None, patience_seconds=600)["id"]
 
     refused = run(mode="plan", options={"replicas": 20})
     migrated = run(mode="migrate")
     fault = {"activity": "undo_enable_pgvector", "kind": "permanent", "when": "before", "times": 1}
     (world.layout.run / "functions" / "faults.json").write_text(json.dumps([fault]))
     halted = app.act(migrated, "rollback")["id"]
-    app.follow(halted, lambda state: None, patience_seconds=300)
+    app.follow(halted, lambda state: None, patience_seconds=600)
     ingestion.wait(lambda: ingestion.events("operator_needed") and ingestion.events("guard_verdict"))
     ingestion.wait(lambda: "scaleout.connections_used" in ingestion.metrics())
     return Told(ingestion, world, refused, migrated, halted)

@@ -9,7 +9,7 @@ from workspace import QueryRefused, Workspace
 
 from shared.telemetry import CATALOGUE
 
-pytestmark = pytest.mark.timeout(400)  # three runs come before the first test
+pytestmark = pytest.mark.timeout(900)  # three runs come before the first test
 
 QUERIES = [*workbook_queries(), *alert_queries()]
 BY_TITLE = {query.title: query for query in QUERIES}

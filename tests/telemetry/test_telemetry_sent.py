@@ -8,7 +8,7 @@ import pytest
 from phases.catalogue import PHASES
 from shared.telemetry import CATALOGUE, METRICS, Event
 
-pytestmark = pytest.mark.timeout(400)  # three runs come before the first test
+pytestmark = pytest.mark.timeout(900)  # three runs come before the first test
 
 OPTIONAL = {"preflight", "enable_autoscaling", "install_monitoring", "load_test", "write_handbook", "retire_source"}
 ALWAYS = {phase.name for phase in PHASES} - OPTIONAL
