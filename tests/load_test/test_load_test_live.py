@@ -37,6 +37,7 @@ def test_it_measures_judges_tries_fewer_replicas_and_leaves_nothing(open_webui):
     assert open_webui.objects("run-1") == set()
 
 
+@pytest.mark.slow  # the gate itself is tried in test_thresholds
 def test_slow_replicas_fail_the_gate(open_webui):
     open_webui.delay.write_text("3.1")
     try:
@@ -49,6 +50,7 @@ def test_slow_replicas_fail_the_gate(open_webui):
     assert open_webui.left_behind() == {}
 
 
+@pytest.mark.slow  # the gate itself is tried in test_thresholds
 def test_a_replica_that_the_service_does_not_reach_fails_the_gate(open_webui):
     pods = open_webui.node.core.list_namespaced_pod(NAMESPACE, label_selector="app=open-webui").items
     lonely = next(p.metadata.name for p in pods if p.metadata.deletion_timestamp is None)
