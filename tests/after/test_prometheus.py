@@ -138,7 +138,7 @@ def test_every_metric_is_exposed(prometheus):
 def test_the_guard_is_asked_for_open_metrics(prometheus, exposed):
     eventually(lambda: prometheus.query("scaleout_guard_ticks_total"))
     assert "application/openmetrics-text" in exposed.asked["/guard"]
-    assert set(prometheus.targets().values()) == {"up"}
+    eventually(lambda: set(prometheus.targets().values()) == {"up"})
 
 
 def test_every_query_of_every_panel_has_data(prometheus):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from conftest import NAMESPACE
 from fix_phases import TARGET, brief, finish, objects, planned
 from kubernetes import client, config
 
@@ -13,6 +12,7 @@ from shared.dashboard import dashboard
 from shared.monitoring import rule_groups
 from shared.prometheus_operator import Taker, find_taker, labels_for
 
+NAMESPACE = TARGET.namespace
 RELEASE = {"matchLabels": {"release": "kube-prometheus-stack"}}
 
 
