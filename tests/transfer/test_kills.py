@@ -211,7 +211,7 @@ def kill_the_ends(target: Target, folder: Path, kills: int, seed: int) -> None:
 
 
 def test_killed_rounds_and_a_killed_end_go_on(target: Target, tmp_path: Path) -> None:
-    kill_the_ends(target, tmp_path, kills=6, seed=1)
+    kill_the_ends(target, tmp_path, kills=3, seed=1)
 
 
 @pytest.mark.slow
