@@ -163,7 +163,8 @@ def read_catalog(
     `includes` only the wanted; neither the rows nor the files of the others are looked at.
     """
     try:
-        connection = open_database(path, mapped=True)
+        # A catch-up looks at the live store, whose database may shrink under it; it scans nothing long either.
+        connection = open_database(path, mapped=since is None)
         try:
             return _read(connection, path, since, copied, includes)
         finally:
