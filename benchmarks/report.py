@@ -37,8 +37,8 @@ _DELTAS = """
 ## After the stop
 
 As a migration does it: 1 % of the rows change during the bulk pass (half new, a quarter updated, a quarter deleted),
-the catch-up carries them over while Open WebUI still serves, and rows go on changing as fast meanwhile. What is left
-then is carried over after the stop, and verified. The last two columns leave the catch-up out.
+the catch-up carries them over while Open WebUI still serves, and rows go on changing as fast meanwhile. What came
+during its last round is carried over after the stop, and verified. The last two columns leave the catch-up out.
 
 | rows × dimension | catch-up s | rows left | **after the stop s** | 100 rows, no catch-up s | 1 %, no catch-up s |
 |---|---|---|---|---|---|
