@@ -3,8 +3,8 @@ catch-up.
 
 A migration copies the bulk while Open WebUI serves, catches up before the stop, and finishes after it. So 1 % of the
 rows are changed after the bulk pass, then it catches up; meanwhile rows go on changing as fast as they did, and what
-changed during its last round is what `finish` finds. The stricter figures leave the catch-up out: everything that changed is carried over
-after the stop.
+changed during its last round is what `finish` finds. The stricter figures leave the catch-up out: everything that
+changed is carried over after the stop.
 """
 
 import shutil
