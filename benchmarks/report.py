@@ -5,8 +5,8 @@ from typing import Any
 _HEAD = """# Benchmarks
 
 Made by `make bench` on {cores} cores (load average {load:.1f}, Python {python}); the figures are in
-`build/benchmarks.json`. One embedded PostgreSQL with pgvector and TLS, the same settings for all; two workers; medians
-of {repeats}. Vectors are padded to 1,536 dimensions, as Open WebUI does by default.
+`build/benchmarks.json`. One embedded PostgreSQL with pgvector and TLS, the same settings for all; two workers;
+{repeats}. Vectors are padded to 1,536 dimensions, as Open WebUI does by default.
 
 | | measured | wanted |
 |---|---|---|
@@ -79,7 +79,7 @@ def render(found: dict[str, Any]) -> str:
             cores=machine["cores"],
             load=machine["load_average"],
             python=machine["python"],
-            **{**_scalars(found), "repeats": "one run each" if found["repeats"] == 1 else f"{found['repeats']} runs"},
+            **{**_scalars(found), "repeats": _repeats(found["repeats"])},
         )
     ]
     parts.append(_SIZES)
@@ -118,6 +118,12 @@ def _recall(lines: list[dict[str, Any]], rows: str) -> str:
         f" {one['milliseconds']} |\n"
         for one in lines
     )
+
+
+def _repeats(count: int) -> str:
+    if count == 1:
+        return "each measured once"
+    return f"medians of {count} runs, one fewer of loading the largest store; the peer ran once"
 
 
 def _scalars(found: dict[str, Any]) -> dict[str, float]:
