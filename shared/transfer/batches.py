@@ -86,9 +86,9 @@ class Packed:
         self._data = self._pack(parts, column)
         self._made: list[bytes] = []
 
-    def begin(self, slices: int = AHEAD_SLICES) -> None:
+    def begin(self) -> None:
         """Make the first slices now."""
-        self._made += islice(self._data, slices)
+        self._made += islice(self._data, AHEAD_SLICES)
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._made

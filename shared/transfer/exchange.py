@@ -7,18 +7,18 @@ collections, because after the stop it is the round trips that take the time.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import psycopg
 
 from . import ledger
-from .batches import COPY_SQL
+from .batches import Packed, Written, send
 from .changes import Change, target_id
 from .chroma_store import ChromaStore
 from .chroma_tail import new_vectors
-from .cleaning import Finding, clean
-from .copy_binary import HEADER, TRAILER, VectorColumn, digest_sql, pack
+from .cleaning import Finding
+from .copy_binary import VectorColumn, digest_sql
 from .errors import PermanentError, VerificationFailed
 from .rows import Rows
 from .sources import Source
@@ -27,12 +27,9 @@ _SLICE = 1000
 
 
 @dataclass(slots=True)
-class _Written:
+class _Exchanged(Written):
     """What was written to one collection, and what was deleted from it before."""
 
-    ids: list[str] = field(default_factory=list)
-    digest: int = 0
-    findings: list[Finding] = field(default_factory=list)
     gone_rows: int = 0
     gone_digest: int = 0
 
@@ -62,8 +59,6 @@ class Exchange:
     def apply(self, group: list[Change]) -> tuple[int, int]:
         """Bring these collections up to date and commit; return how many rows were written and how many deleted."""
         written = deleted = 0
-        # Durability comes with the next synchronous commit; until then a crash loses rows and ledger alike.
-        self._connection.execute("set local synchronous_commit = off")
         if len(group) == 1:
             for part in group[0].parts():
                 written, deleted = _added((written, deleted), self._exchange([part]))
@@ -100,7 +95,7 @@ class Exchange:
         there = self._there(changes)
         read = self._read(changes, there)
         dimensions = {one.collection.name: one.dimension for one in changes}
-        results = {one.collection.name: _Written() for one in changes}
+        results = {one.collection.name: _Exchanged() for one in changes}
         self._keep_out(changes, read, there, results)
         wanted = {
             target_id(raw): one.collection.name
@@ -129,7 +124,7 @@ class Exchange:
         changes: list[Change],
         read: list[tuple[Change, list[Rows]]],
         there: dict[str, str],
-        results: dict[str, _Written],
+        results: dict[str, _Exchanged],
     ) -> None:
         """Respect rows that were in the table before the run, and refuse ids that another collection has."""
         touched = {(one.collection.name, target_id(raw)) for one in changes for raw in one.touched}
@@ -223,24 +218,19 @@ class Exchange:
         )
         return {name: (count, int(digest)) for name, count, digest in rows}
 
-    def _copy(self, read: list[tuple[Change, list[Rows]]], results: dict[str, _Written]) -> None:
+    def _copy(self, read: list[tuple[Change, list[Rows]]], results: dict[str, _Exchanged]) -> None:
         """COPY all of it at once."""
         if not any(slices for _, slices in read):
             return
-        with self._connection.cursor() as cursor, cursor.copy(COPY_SQL) as copy:
-            copy.write(HEADER)
-            for change, slices in read:
-                result = results[change.collection.name]
-                for rows in slices:
-                    cleaned, findings = clean(rows)
-                    packed, digest = pack(cleaned, change.collection.name, self._column)
-                    copy.write(packed)
-                    result.digest += digest
-                    result.ids += [one.decode() for one in cleaned.ids]
-                    result.findings += findings
-            copy.write(TRAILER)
+        packed = Packed(((change.collection.name, slices) for change, slices in read), self._column)
+        send(self._connection, packed)
+        for (change, _), written in zip(read, packed.written, strict=True):
+            result = results[change.collection.name]
+            result.ids += written.ids
+            result.digest += written.digest
+            result.findings += written.findings
 
-    def _note(self, changes: list[Change], results: dict[str, _Written]) -> None:
+    def _note(self, changes: list[Change], results: dict[str, _Exchanged]) -> None:
         ids = {one.collection.name: one.collection.id for one in changes}
         ledger.add_batches(
             self._connection,
@@ -259,7 +249,7 @@ class Exchange:
             ],
         )
 
-    def _read_back(self, results: dict[str, _Written], dimensions: dict[str, int]) -> None:
+    def _read_back(self, results: dict[str, _Exchanged], dimensions: dict[str, int]) -> None:
         ids = [one for result in results.values() for one in result.ids]
         found = read_digests(self._connection, self._column, dimensions, ids) if ids else {}
         wrong = [name for name, one in results.items() if found.get(name, (0, 0)) != (len(one.ids), one.digest)]
