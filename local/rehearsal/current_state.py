@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubernetes import client, config, dynamic
+from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from local.rehearsal.processes import wait_until
+from shared.adapters.discovery import dynamic_client
 from shared.errors import ConfigurationError, VerificationFailed
 
 MOUNT = "/app/backend/data"
@@ -41,7 +42,7 @@ class Operator:
     def __init__(self, kubeconfig: Path, names: Names, node_label: dict[str, str]) -> None:
         self.names = names
         self._api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
-        self._dynamic = dynamic.DynamicClient(self._api)  # type: ignore[no-untyped-call]
+        self._dynamic = dynamic_client(self._api)
         self.node_label = node_label
 
     def install(self, data: Path, volumes: Path, database_url: str, cpu_request: str) -> None:

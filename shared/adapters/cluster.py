@@ -16,6 +16,7 @@ from kubernetes import client, dynamic
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 
+from shared.adapters.discovery import dynamic_client
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
 from shared.ports import Completed, Manifest
 
@@ -66,7 +67,7 @@ class KubernetesCluster:
     @cached_property
     def _dynamic(self) -> dynamic.DynamicClient:
         with _translated("read the Kubernetes API's resources"):
-            return dynamic.DynamicClient(self._api)  # type: ignore[no-untyped-call]
+            return dynamic_client(self._api)
 
     def version(self) -> str:
         with _translated("read the Kubernetes version"):

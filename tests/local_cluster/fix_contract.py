@@ -22,6 +22,8 @@ import pytest
 from kubernetes import client, config, dynamic
 from kubernetes.client.rest import ApiException
 
+from shared.adapters.discovery import dynamic_client
+
 KUBECONFIG = os.environ.get("SCALEOUT_CONTRACT_KUBECONFIG")
 LIMITED_KUBECONFIG = os.environ.get("SCALEOUT_CONTRACT_KUBECONFIG_LIMITED")
 IS_OURS = KUBECONFIG is None
@@ -85,7 +87,7 @@ class Cluster:
 
     @cached_property
     def _dynamic(self) -> dynamic.DynamicClient:
-        return dynamic.DynamicClient(self.api)
+        return dynamic_client(self.api)
 
     def kind(self, api_version: str, kind: str) -> Any:
         return self._dynamic.resources.get(api_version=api_version, kind=kind)

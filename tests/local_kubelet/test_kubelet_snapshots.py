@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import config, dynamic
+from kubernetes import config
 from kubernetes.client.exceptions import ApiException
 
+from shared.adapters.discovery import dynamic_client
 from tests.local_kubelet.fix_node import NAMESPACE, Node, cluster, node
 
 API = "snapshot.storage.k8s.io/v1"
@@ -16,7 +17,7 @@ API = "snapshot.storage.k8s.io/v1"
 class Snapshots:
     def __init__(self, running: Node) -> None:
         self.node = running
-        self._client = dynamic.DynamicClient(config.new_client_from_config(str(running.kubeconfig)))
+        self._client = dynamic_client(config.new_client_from_config(str(running.kubeconfig)))
 
     def kind(self, kind: str) -> Any:
         return self._client.resources.get(api_version=API, kind=kind)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import client, config, dynamic
+from kubernetes import client, config
 
 from phases.scale_out import rolling_update
 from shared import deployments, manifests
 from shared.adapters.cluster import FIELD_MANAGER, KubernetesCluster
+from shared.adapters.discovery import dynamic_client
 from shared.errors import ConfigurationError
 from shared.ports import Manifest
 from tests.local_kubelet.fix_node import cluster
@@ -34,7 +35,7 @@ class Api:
             return config.new_client_from_config(str(kubeconfig))
 
         self.ours = KubernetesCluster(TARGET.namespace, connect)
-        self._dynamic = dynamic.DynamicClient(connect())
+        self._dynamic = dynamic_client(connect())
 
     def apply_as_other(self, manifest: Manifest, *, force: bool = False) -> None:
         resource = self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
