@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import sys
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +156,16 @@ def _copy_folder(source: Path, target: Path, number: int) -> None:
 
 
 def change_store(path: Path, rows: int) -> None:
-    """Change this many rows as users do: half new, a quarter updated, a quarter deleted, spread over collections."""
+    """Change this many rows as users do: half new, a quarter updated, a quarter deleted, over up to 30 collections."""
+    touched = _some_collections(path, max(1, min(30, rows // 50)))
     client = client_of(path)
-    names = sorted(str(getattr(one, "name", one)) for one in client.list_collections())
     numbers = np.random.default_rng(rows)
-    touched = names[:: max(1, len(names) // max(1, min(len(names), rows // 50)))]
     share = max(4, rows // len(touched))
     left = rows
-    for name in touched:
+    for name, dimension, ids in touched:
         collection = client.get_collection(name, embedding_function=None)
-        got = collection.get(limit=share, include=["embeddings"])
-        dimension = len(got["embeddings"][0])
         count = min(share, left)
-        new, updated = count // 2, min(count // 4, len(got["ids"]) // 2)
+        new, updated = count // 2, min(count // 4, len(ids) // 2)
         collection.add(
             ids=[str(uuid.uuid4()) for _ in range(new)],
             embeddings=numbers.normal(size=(new, dimension)).tolist(),
@@ -176,14 +174,27 @@ def change_store(path: Path, rows: int) -> None:
         )
         if updated:
             collection.update(
-                ids=got["ids"][:updated],
+                ids=ids[:updated],
                 embeddings=numbers.normal(size=(updated, dimension)).tolist(),
                 documents=["changed " * 100] * updated,
             )
-            collection.delete(ids=got["ids"][updated : 2 * updated])
+            collection.delete(ids=ids[updated : 2 * updated])
         left -= new + 2 * updated
         if left <= 0:
             return
+
+
+def _some_collections(path: Path, count: int) -> list[tuple[str, int, list[str]]]:
+    """Return name, dimension and ids of collections, evenly over the names; chromadb would read its whole log for
+    each."""
+    ids = (
+        "select embedding_id from embeddings e join segments s on s.id = e.segment_id"
+        " where s.collection = ? and s.scope = 'METADATA' order by e.id"
+    )
+    with closing(sqlite3.connect(path / "chroma.sqlite3")) as db:
+        found = db.execute("select name, dimension, id from collections order by name").fetchall()
+        some = found[:: max(1, len(found) // count)]
+        return [(name, dimension, [one for (one,) in db.execute(ids, (key,))]) for name, dimension, key in some]
 
 
 def main() -> None:
