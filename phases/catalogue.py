@@ -34,6 +34,8 @@ class Phase:
     module: ModuleType
     reversible: bool = True
     """False: once it has started there is no way back, and a failure halts the run."""
+    addition: bool = False
+    """Users are served by what `validate` approved, and this only adds to it: a failure undoes it alone."""
 
     @property
     def applies(self) -> bool:
@@ -64,9 +66,9 @@ PHASES = (
     Phase("3d", "cut_over", cut_over),
     Phase("4", "scale_out", scale_out),
     Phase("5", "validate", validate),
-    Phase("6", "enable_autoscaling", enable_autoscaling),
-    Phase("7", "install_monitoring", install_monitoring),
-    Phase("8", "load_test", load_test),
-    Phase("9", "write_handbook", write_handbook),
+    Phase("6", "enable_autoscaling", enable_autoscaling, addition=True),
+    Phase("7", "install_monitoring", install_monitoring, addition=True),
+    Phase("8", "load_test", load_test, addition=True),
+    Phase("9", "write_handbook", write_handbook, addition=True),
     Phase("10", "retire_source", retire_source, reversible=False),
 )

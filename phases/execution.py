@@ -78,5 +78,5 @@ def _attempt(name: str, step: Step, kind: type, payload: JsonObject, connect: Co
         return Outcome(name, "failed", error.message, error.hint, isinstance(error, NeedsOperator), error.result)
     except Exception as error:
         log.exception("bug in %s", name)
-        hint = "This is a bug: the app's log holds the traceback. What was started is undone."
+        hint = "This is a bug: the app's log holds the traceback."
         return Outcome(name, "failed", f"bug: {type(error).__name__}: {error}", hint)

@@ -15,7 +15,7 @@ from durabletask.entities import EntityInstanceId
 
 from phases.catalogue import PHASES, Phase
 from phases.chronicle import Chronicle
-from phases.saga import undo_steps
+from phases.saga import next_step, stands, undo_steps
 from phases.timeline import Timeline
 from shared.model import Brief, MigrationRequest, Mode, Outcome, PhaseState, Progress, RunState
 from shared.reporting import blocking_problems, build_report
@@ -60,10 +60,7 @@ def run_migration(ctx: task.OrchestrationContext, order: JsonObject, phases: Seq
         return run.finish(RunState.REFUSED, failure)
     if run.request.mode is Mode.PLAN:
         return run.finish(RunState.PLANNED, None)
-    try:
-        failure = yield from run.apply_all()
-    except Exception as bug:  # ours: Open WebUI must not stay down because the orchestrator has a bug
-        failure = Outcome("migrate", "failed", f"bug: {type(bug).__name__}: {bug}", "What was started is undone.")
+    failure = yield from run.apply_all()
     if failure is None:
         return run.finish(RunState.APPLIED if run.request.mode is Mode.PHASES else RunState.MIGRATED, None)
     return (yield from run.undo_all(failure))
@@ -90,6 +87,7 @@ class Run:
         self.plans: dict[str, JsonObject] = {}
         self.results: dict[str, JsonObject] = {}
         self.started: list[str] = []
+        self.setbacks: list[Outcome] = []
         self.timeline = Timeline([phase.name for phase in phases], self._now())
         self.chronicle = Chronicle(ctx, self.request, kind)
         self.chronicle.started()
@@ -121,25 +119,9 @@ class Run:
         return None
 
     def apply_all(self) -> Steps[Outcome | None]:
-        """Apply each phase until it says that it is finished; the first failure ends it."""
+        """Apply the phases in order; the first failure ends it, unless the migration stays without that phase."""
         for phase in self.phases:
-            if not phase.applies:
-                continue
-            if not phase.reversible and self.plans[phase.name].get("left_out"):
-                self._leave_out(phase, "not asked for")
-                continue
-            if refusal := (yield from self._gate(phase)):
-                if phase.reversible or self._stop.is_complete:
-                    return refusal
-                self._leave_out(phase, refusal.message)
-                continue
-            self.started.append(phase.name)  # before the first apply: a half-applied phase is undone too
-            self.timeline.begin(phase.name, self._now())
-            self.chronicle.phase_started(phase.name)
-            failure = yield from self._repeat(phase, phase.name)
-            self._end(phase.name, failure)
-            self._record()
-            if failure:
+            if phase.applies and (failure := (yield from self._take(phase))):
                 return failure
         return None
 
@@ -158,14 +140,10 @@ class Run:
             return self.finish(RunState.HALTED, failure)
         phases = {phase.name: phase for phase in self.phases}
         for name, _ in steps:
-            undoing = yield from self._repeat(phases[name], f"undo_{name}", undo=True)
-            if undoing:
-                self.results["undo_failure"] = to_wire(undoing)
-                self.chronicle.phase_failed(name, f"undo_{name}", undoing)
+            if (yield from self._undo(phases[name])):
                 return self.finish(RunState.HALTED, failure)
             if not self._skipped(name):
                 self.timeline.set(name, PhaseState.UNDONE)
-            self.chronicle.phase_undone(name)
             self._record()
         return self.finish(RunState.ROLLED_BACK, failure)
 
@@ -180,10 +158,75 @@ class Run:
             results=self.results,
             failure=failure,
             timeline=self.timeline,
+            setbacks=self.setbacks,
         )
         self._record(report)
         self.chronicle.ended(state, report, (self._now() - self.timeline.started_at).total_seconds())
         return report
+
+    def _take(self, phase: Phase) -> Steps[Outcome | None]:
+        """Apply one phase; None when it is done or left out, or when the migration stays although it failed."""
+        try:
+            failure = yield from self._apply(phase)
+        except Exception as bug:  # ours: Open WebUI must not stay down because the orchestrator has a bug
+            failure = Outcome(phase.name, "failed", f"bug: {type(bug).__name__}: {bug}", "The orchestrator has a bug.")
+        if failure is None or phase.name not in self.started:
+            return failure
+        additions = frozenset(one.name for one in self.phases if one.addition)
+        alone, asked = self.request.mode is Mode.PHASES, self._stop.is_complete
+        stays = not failure.needs_operator and stands(phase.name, additions, alone=alone, asked_to_stop=asked)
+        if stays:
+            failure = replace(failure, hint=f"{failure.hint} {next_step(phase.name)}".strip())
+        self.timeline.end(phase.name, PhaseState.FAILED, self._now())
+        self.chronicle.phase_failed(phase.name, phase.name, failure, self.timeline.phases[phase.name].seconds)
+        self._record()
+        return (yield from self._set_aside(phase, failure)) if stays else failure
+
+    def _apply(self, phase: Phase) -> Steps[Outcome | None]:
+        """Pass the phase's gate, and call it until it says that it is finished."""
+        if not phase.reversible and (why := self._why_left_out(phase)):
+            self._leave_out(phase, why)
+            return None
+        if refusal := (yield from self._gate(phase)):
+            if phase.reversible or self._stop.is_complete:
+                return refusal
+            self._leave_out(phase, refusal.message)
+            return None
+        self.started.append(phase.name)  # before the first apply: a half-applied phase is undone too
+        self.timeline.begin(phase.name, self._now())
+        self.chronicle.phase_started(phase.name)
+        if failure := (yield from self._repeat(phase, phase.name)):
+            return failure
+        state = PhaseState.SKIPPED if self._skipped(phase.name) else PhaseState.DONE
+        self.timeline.end(phase.name, state, self._now())
+        self.chronicle.phase_finished(phase.name, self.timeline.phases[phase.name].seconds, self.results[phase.name])
+        self._record()
+        return None
+
+    def _set_aside(self, phase: Phase, failure: Outcome) -> Steps[Outcome | None]:
+        """Undo this phase alone and go on; where even that fails a person decides, and what serves still stays."""
+        if phase.undoes and (yield from self._undo(phase)):
+            return replace(failure, needs_operator=True)
+        self.setbacks.append(failure)
+        self._record()
+        return None
+
+    def _undo(self, phase: Phase) -> Steps[Outcome | None]:
+        """Undo one phase; what went wrong is kept for the report."""
+        activity = f"undo_{phase.name}"
+        if undoing := (yield from self._repeat(phase, activity, undo=True)):
+            self.results["undo_failure"] = to_wire(undoing)
+            self.chronicle.phase_failed(phase.name, activity, undoing)
+            return undoing
+        self.chronicle.phase_undone(phase.name)
+        return None
+
+    def _why_left_out(self, phase: Phase) -> str:
+        """What keeps a phase without a way back from being begun; empty: nothing."""
+        if self.plans[phase.name].get("left_out"):
+            return "not asked for"
+        failed = ", ".join(one.phase for one in self.setbacks)
+        return f"{failed} failed before it" if failed else ""
 
     def _leave_out(self, phase: Phase, why: str) -> None:
         """A phase without a way back that nobody wants or approves is no failure: what was done before it stands."""
@@ -192,16 +235,6 @@ class Run:
 
     def _skipped(self, phase: str) -> bool:
         return bool((self.results.get(phase) or {}).get("skipped"))
-
-    def _end(self, phase: str, failure: Outcome | None) -> None:
-        """One phase is over."""
-        done = PhaseState.SKIPPED if self._skipped(phase) else PhaseState.DONE
-        self.timeline.end(phase, PhaseState.FAILED if failure else done, self._now())
-        seconds = self.timeline.phases[phase].seconds
-        if failure:
-            self.chronicle.phase_failed(phase, phase, failure, seconds)
-        else:
-            self.chronicle.phase_finished(phase, seconds, self.results[phase])
 
     def _repeat(self, phase: Phase, activity: str, *, undo: bool = False) -> Steps[Outcome | None]:
         """Call one activity until it is finished; None when it is, else how it failed."""

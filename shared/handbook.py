@@ -59,9 +59,13 @@ def for_later_phases(later: JsonObject, migration: JsonObject) -> JsonObject:
     """The record of a migration with what a later run of phases added: the handbook speaks of both."""
     kept = {name: result for name, result in later["report"]["results"].items() if not result.get(SKIPPED)}
     plans = migration["plans"] | {name: plan for name, plan in later["plans"].items() if name != "preflight"}
-    report = migration["report"] | {"results": migration["report"]["results"] | kept}
-    changes = [*migration["report"]["changes"], *later["report"]["changes"]]
-    return migration | {"plans": plans, "report": report | {"changes": changes}}
+    before = migration["report"]
+    report = {
+        "results": before["results"] | kept,
+        "changes": [*before["changes"], *later["report"]["changes"]],
+        "setbacks": [one for one in before.get("setbacks") or () if one["phase"] not in kept],
+    }
+    return migration | {"plans": plans, "report": before | report}
 
 
 def _lead(report: JsonObject, occasion: Occasion) -> str:
@@ -232,7 +236,8 @@ def _node_rows(measured: JsonObject) -> list[tuple[str, str]]:
 
 def _findings(report: JsonObject) -> tuple[Block, ...]:
     told = (p for p in report["problems"] if p["severity"] != "note" or p["code"] not in EXPECTATIONS)
-    rows = tuple((p["severity"], p["message"], p["hint"]) for p in told)
+    failed = tuple(("failed", f"{s['phase']}: {s['message']}", s["hint"]) for s in report.get("setbacks") or ())
+    rows = (*failed, *((p["severity"], p["message"], p["hint"]) for p in told))
     return (Table(("", "what", "what to do"), rows),) if rows else ()
 
 

@@ -1,6 +1,6 @@
 """The report of a run: one JSON object, the same for the API, the page and the rehearsal's files. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from shared.costs import Prices, monthly_cost
@@ -36,8 +36,12 @@ def build_report(
     results: Mapping[str, JsonObject],
     failure: Outcome | None,
     timeline: TimelineLike,
+    setbacks: Sequence[Outcome] = (),
 ) -> JsonObject:
-    """Everything that a reader of this run asks for; figures that were not measured are 0 or empty, never guessed."""
+    """Everything that a reader of this run asks for; figures that were not measured are 0 or empty, never guessed.
+
+    `setbacks`: failures of phases that the migration stays without.
+    """
     survey = plans.get("preflight") or {}
     cut = results.get("cut_over") or {}
     verification = cut.get("verification") or {}
@@ -50,6 +54,7 @@ def build_report(
         "options": to_wire(request.options),
         "failure": to_wire(failure) if failure else None,
         "undo_failure": results.get("undo_failure"),
+        "setbacks": [{"phase": one.phase, "message": one.message, "hint": one.hint} for one in setbacks],
         "collections": int(verification.get("collection_count") or 0),
         "rows_moved": int((results.get("copy_vectors") or {}).get("rows") or 0) + _changed_rows(cut),
         "rows_verified": int(verification.get("rows") or 0),

@@ -40,6 +40,7 @@ def refused_report(problem: Problem) -> dict[str, Any]:
         "options": {},
         "failure": None,
         "undo_failure": None,
+        "setbacks": [],
         "collections": 0,
         "rows_moved": 0,
         "rows_verified": 0,

@@ -260,9 +260,9 @@ def _write(report: dict[str, Any], copy_to: Path | None) -> None:
 
 def _conclude(report: dict[str, Any], console: Console) -> None:
     console.print()
-    if failure := report["failure"]:
-        console.print(f"[red]{failure['phase']}: {failure['message']}[/red]")
-        console.print(f"→ {failure['hint']}") if failure["hint"] else None
+    for failed in filter(None, (report["failure"], *report["setbacks"])):
+        console.print(f"[red]{failed['phase']}: {failed['message']}[/red]")
+        console.print(f"→ {failed['hint']}", highlight=False) if failed["hint"] else None
     for problem in report["problems"]:
         if problem["severity"] == "blocking":
             console.print(f"[red]{problem['code']}: {problem['message']}[/red]", highlight=False)
@@ -311,8 +311,8 @@ def _shown(path: Path) -> Path:
 def _exit_code(report: dict[str, Any]) -> int:
     if report.get("unchanged") is False or any("failure" in report.get(trial, {}) for trial in ("guard", "scaling")):
         return FAILED
-    if report["results"].get("load_test", {}).get("verdict") in {"failed", "not measured"}:
-        return FAILED  # a migration stands whatever its load test says; a rehearsal is there to find out
+    if report["setbacks"] or report["results"].get("load_test", {}).get("verdict") in {"failed", "not measured"}:
+        return FAILED  # a migration stands whatever its additions and its load test say; a rehearsal is to find out
     return EXIT_CODES.get(report["state"], FAILED)
 
 

@@ -248,3 +248,15 @@ def test_later_phases_belong_to_the_newest_migration_before_them():
     ]
     assert migration_before(known, run("k-0004", "applied")).id == "k-0003"
     assert migration_before(known[1:], run("k-0003", "applied")).id == "k-0001"
+
+
+def test_what_failed_after_the_validation_is_told_until_a_later_run_has_done_it():
+    record = finished()
+    setback = {"phase": "load_test", "message": "bug: KeyError: 'x'", "hint": "Run it again."}
+    record["report"]["setbacks"] = [setback]
+    assert "| failed | load_test: bug: KeyError: 'x' | Run it again. |" in text(record)
+    later = finished()
+    later["report"]["results"] = {"load_test": {"verdict": "passed"}}
+    assert for_later_phases(later, record)["report"]["setbacks"] == []
+    later["report"]["results"] = {"load_test": {"skipped": True}}
+    assert for_later_phases(later, record)["report"]["setbacks"] == [setback]

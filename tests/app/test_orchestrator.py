@@ -51,7 +51,7 @@ class World:
         self.plans = {}
 
 
-def phase(number, name, *, reversible=True, looks=1):
+def phase(number, name, *, reversible=True, addition=False, looks=1):
     """A phase that adds its name to the world; done after `looks` calls."""
 
     def plan(brief: Brief, world: World) -> Plan:
@@ -68,7 +68,7 @@ def phase(number, name, *, reversible=True, looks=1):
             world.words.remove(plan.word)
         return Progress(True, "removing")
 
-    return Phase(number, name, SimpleNamespace(plan=plan, apply=apply, undo=undo), reversible=reversible)
+    return Phase(number, name, SimpleNamespace(plan=plan, apply=apply, undo=undo), reversible, addition)
 
 
 def survey(brief: Brief, world: World) -> Survey:
@@ -82,6 +82,8 @@ PHASES = (
     phase("3", "last", reversible=False),
 )
 TWO = PHASES[:3]
+MORE = (*TWO, phase("4", "extra", addition=True), phase("5", "more", addition=True), PHASES[-1])
+CATALOGUES = {"two": TWO, "all": PHASES, "more": MORE}
 
 
 def toy_back(ctx: task.OrchestrationContext, order):
@@ -89,7 +91,7 @@ def toy_back(ctx: task.OrchestrationContext, order):
 
 
 def toy(ctx: task.OrchestrationContext, order):
-    return (yield from migration.run_migration(ctx, order, PHASES if order.get("all") else TWO))
+    return (yield from migration.run_migration(ctx, order, CATALOGUES[order.get("catalogue", "two")]))
 
 
 class Record(DurableEntity):
@@ -120,7 +122,7 @@ def hub(engine, current):
     hub.add_orchestrator(toy)
     hub.add_orchestrator(toy_back)
     hub.add_entity(Record, name=migration.RUN_ENTITY)
-    for one in PHASES:
+    for one in (*PHASES, *MORE[3:5]):
         for name, step in one.activities().items():
             hub._registry.add_named_activity(name, _faulty(name, step, current))
     with hub:
@@ -252,10 +254,72 @@ def test_a_blocking_problem_changes_nothing(run):
 
 def test_after_the_irreversible_it_halts(run):
     run.world.faults["last"] = before(PermanentError("x"))
-    report = run(all=True)
+    report = run(catalogue="all")
     assert report["state"] == "halted"
     assert run.world.words == ["first", "second"]
     assert not any(call.startswith("undo") for call in run.world.calls)
+
+
+@pytest.mark.parametrize("when", [before, halfway])
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_failed_addition_is_undone_alone_and_what_follows_goes_on(run, kind, when):
+    error, tries = FAULTS[kind]
+    run.world.plans["last"] = Plan("last", left_out=True)
+    run.world.faults["extra"] = when(error)
+    report = run(catalogue="more")
+    assert (report["state"], report["failure"]) == ("migrated", None)
+    assert run.world.words == ["first", "second", "more"]
+    assert run.world.calls.count("extra") == tries
+    assert [call for call in run.world.calls if call.startswith("undo")] == ["undo_extra"]
+    states = {each["name"]: each["state"] for each in report["phases"]}
+    assert (states["extra"], states["more"]) == ("failed", "done")
+    [setback] = report["setbacks"]
+    assert setback["phase"] == "extra"
+    assert setback["hint"].endswith('POST /api/migrations with {"mode": "phases", "phases": ["extra"]}.')
+
+
+def test_the_irreversible_is_not_begun_after_an_addition_failed(run):
+    run.world.faults["more"] = before(PermanentError("no"))
+    report = run(catalogue="more")
+    assert (report["state"], run.world.words) == ("migrated", ["first", "second", "extra"])
+    assert report["results"]["last"] == {"skipped": True, "because": "more failed before it"}
+
+
+def test_an_addition_that_cannot_be_undone_halts_with_the_migration_in_place(run):
+    run.world.faults |= {"extra": halfway(PermanentError("x")), "undo_extra": before(PermanentError("y"))}
+    report = run(catalogue="more")
+    assert (report["state"], report["failure"]["message"], report["undo_failure"]["message"]) == ("halted", "x", "y")
+    assert run.world.words == ["first", "second", "extra"]
+    assert report["setbacks"] == []
+
+
+@pytest.mark.parametrize("mode", ["migrate", "phases"])
+def test_a_bug_of_the_orchestrator_in_an_addition_undoes_no_migration(run, mode):
+    run.world.plans["last"] = Plan("last", left_out=True)
+    run.world.faults["extra"] = lambda count, step: Progress(True, result={"rows": "many"})
+    request = {"target": TARGET, "mode": mode, "phases": ["extra"]}
+    report = run(catalogue="more", request=request)
+    assert report["state"] == ("migrated" if mode == "migrate" else "rolled_back")
+    failure = report["failure"] or report["setbacks"][0]
+    assert "bug: ValueError" in failure["message"]
+
+
+def test_an_abort_during_an_addition_undoes_the_migration(run):
+    run.world.faults["extra"] = lambda count, step: Progress(False, "long", check_again_in_seconds=0.05)
+
+    def abort(hub, instance):
+        status_until(hub, instance, "long")
+        hub.raise_orchestration_event(instance, "stop", data={"reason": "abort by an operator"})
+
+    report = run(catalogue="more", meanwhile=abort)
+    assert (report["state"], run.world.words, report["setbacks"]) == ("rolled_back", [], [])
+
+
+def test_a_run_of_later_phases_alone_fails_with_its_phase(run):
+    run.world.faults["more"] = before(PermanentError("no"))
+    report = run(catalogue="more", request={"target": TARGET, "mode": "phases", "phases": ["extra", "more"]})
+    assert (report["state"], report["failure"]["phase"]) == ("rolled_back", "more")
+    assert run.world.words == []
 
 
 def take_back(run):
@@ -324,7 +388,7 @@ def test_the_deadline_of_the_gate_undoes(run):
 
 def test_an_irreversible_phase_that_nobody_asked_for_is_left_out(run):
     run.world.plans["last"] = Plan("last", left_out=True)
-    assert run(all=True)["state"] == "migrated"
+    assert run(catalogue="all")["state"] == "migrated"
     assert "last" not in run.world.calls
 
 
@@ -339,7 +403,7 @@ def test_an_irreversible_phase_waits_for_an_approval_that_names_the_thing(run):
             assert "last" not in run.world.calls
         hub.raise_orchestration_event(instance, "approval", data={"approved": True, "disk": "pvc-1"})
 
-    assert run(all=True, meanwhile=approve)["state"] == "migrated"
+    assert run(catalogue="all", meanwhile=approve)["state"] == "migrated"
     assert run.world.words == ["first", "second", "last"]
 
 
@@ -352,7 +416,7 @@ def test_an_irreversible_phase_that_nobody_approves_leaves_the_rest_as_it_is(run
         if answer:
             hub.raise_orchestration_event(instance, "approval", data=answer)
 
-    report = run(all=True, meanwhile=refuse)
+    report = run(catalogue="all", meanwhile=refuse)
     assert (report["state"], run.world.words) == ("migrated", ["first", "second"])
     assert report["results"]["last"]["skipped"]
 

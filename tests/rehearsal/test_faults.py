@@ -1,5 +1,7 @@
 """Every phase, every kind of fault, before and halfway: the world afterwards is the one before, or a migrated one.
 
+What only adds to a migrated Open WebUI never undoes the migration: it fails alone.
+
 One world serves all cases: each must leave it so that the next one starts from the same place.
 """
 
@@ -12,6 +14,7 @@ import pytest
 from local.rehearsal import fingerprint, restore
 from local.rehearsal.app_client import ENDED
 from phases.catalogue import PHASES
+from phases.migration import RETRY
 from shared.errors import VerificationFailed
 from shared.model import LATER_PHASES
 
@@ -19,6 +22,8 @@ PATIENCE_SECONDS = 400
 """A run takes half a minute; this is for a busy machine."""
 APPLIED = [phase.name for phase in PHASES if phase.applies and phase.reversible]
 """What gives the disk up is tried in tests/way_back."""
+ADDITIONS = [phase.name for phase in PHASES if phase.addition]
+CORE = [name for name in APPLIED if name not in ADDITIONS]
 UNDONE = [phase.name for phase in PHASES if phase.undoes and phase.reversible]
 
 
@@ -124,7 +129,7 @@ def assert_backup_can_be_restored(world, report):
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "halfway"])
 @pytest.mark.parametrize("kind", ["permanent", "transient", "bug", "kill"])
-@pytest.mark.parametrize("phase", APPLIED)
+@pytest.mark.parametrize("phase", CORE)
 def test_a_fault_in(world, app, phase, kind, when):
     before = state_of(world)
     inject(world, {"activity": phase, "kind": kind, "when": when, "times": 1})
@@ -142,17 +147,57 @@ def test_a_fault_in(world, app, phase, kind, when):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "halfway"])
+@pytest.mark.parametrize("kind", ["permanent", "transient", "exhausted", "bug", "kill"])
+@pytest.mark.parametrize("phase", ADDITIONS)
+def test_a_fault_in_an_addition_leaves_the_migration(world, app, phase, kind, when):
+    """Three replicas on PGVector, whatever happens; and the way back is as it was."""
+    before = state_of(world)
+    times = RETRY.max_number_of_attempts if kind == "exhausted" else 1
+    name = "transient" if kind == "exhausted" else kind
+    inject(world, {"activity": phase, "kind": name, "when": when, "times": times})
+    ended = run(app, **wanting(phase))
+    inject(world)
+    assert ended["state"] == "migrated", ended["report"]["failure"]
+    assert serving_store(world) == "pgvector"
+    [deployment] = (one for one in world.operator.objects() if one["kind"] == "Deployment" and is_open_webui(one))
+    assert deployment["spec"]["replicas"] == deployment["status"]["readyReplicas"] == 3
+    assert_set_aside(world, ended, phase if kind in {"permanent", "exhausted", "bug"} else None)
+    ended = roll_back(app, ended)
+    assert ended["state"] == "rolled_back", ended["report"]["undo_failure"]
+    assert serving_store(world) == "chroma"
+    assert_same(before, state_of(world))
+
+
+def is_open_webui(found):
+    return found["metadata"]["name"] == "open-webui"
+
+
+def assert_set_aside(world, ended, phase):
+    """The phase is told as failed, with the next step, and has left nothing; None: it went well in the end."""
+    setbacks = ended["report"]["setbacks"]
+    assert [one["phase"] for one in setbacks] == ([phase] if phase else [])
+    states = {one["name"]: one["state"] for one in ended["status"]["phases"]}
+    assert [name for name, state in states.items() if state == "failed"] == [one["phase"] for one in setbacks]
+    if phase:
+        assert f'"phases": ["{phase}"]' in setbacks[0]["hint"]
+        left = {f"{one['kind']}/{one['metadata']['name']}" for one in world.operator.objects()}
+        assert not {name for name in left if "-load" in name or "alert-rules" in name or "Autoscaler" in name}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transient", "kill"])
 @pytest.mark.parametrize("phase", UNDONE)
 def test_a_fault_in_the_undo_of(world, app, phase, kind):
     before = state_of(world)
-    last = "write_handbook" if phase in LATER_PHASES else "validate"
-    inject(
-        world,
-        {"activity": last, "kind": "permanent", "when": "before", "times": 1},
-        {"activity": f"undo_{phase}", "kind": kind, "when": "halfway", "times": 1},
-    )
-    ended = run(app, **wanting(phase))
+    fault = {"activity": f"undo_{phase}", "kind": kind, "when": "halfway", "times": 1}
+    if phase in ADDITIONS:
+        ended = run(app, **wanting(phase))
+        inject(world, fault)
+        ended = roll_back(app, ended)
+    else:
+        inject(world, {"activity": "validate", "kind": "permanent", "when": "before", "times": 1}, fault)
+        ended = run(app, **wanting(phase))
     inject(world)
     assert ended["state"] == "rolled_back", ended["report"]["undo_failure"]
     assert serving_store(world) == "chroma"
