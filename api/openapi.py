@@ -7,6 +7,7 @@ import msgspec
 
 from api.guard import LONGEST_PAUSE_MINUTES
 from api.migrations import EVENTS
+from api.permissions import LOAD_TEST_SECRET
 from shared.model import MigrationRequest, Target
 
 STATUS = {
@@ -109,9 +110,9 @@ def document() -> dict[str, Any]:
 
 
 def _permission_parameters() -> list[dict[str, Any]]:
-    """Any field of the target, and the form of the answer."""
+    """Any field of the target, the load test's secret, and the form of the answer."""
     form = {"name": "as", "in": "query", "required": False, "schema": {"type": "string", "enum": ["json", "text"]}}
-    names = (f.name for f in dataclasses.fields(Target))
+    names = (*(f.name for f in dataclasses.fields(Target)), LOAD_TEST_SECRET)
     return [form] + [{"name": n, "in": "query", "required": False, "schema": {"type": "string"}} for n in names]
 
 

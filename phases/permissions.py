@@ -5,14 +5,14 @@ the app reads them. PostgreSQL tells which privileges the login holds. What only
 known. The preflight asks the same, and refuses to start while an answer is no.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from phases.findings import GRANTS, PERMISSIONS, Permission
 from shared import deployments
 from shared.container_environment import read_database_address
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing
-from shared.model import Target
+from shared.model import Options, Target
 from shared.ports import Cluster, Ports
 from shared.survey import DatabaseAddress
 
@@ -27,6 +27,8 @@ class Question:
     area: str
     what: str
     needs: str
+    only_for: str = ""
+    """The option that wants it; empty: every migration does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Answer:
     allowed: bool | None
     needs: str
     detail: str = ""
+    only_for: str = ""
 
 
 LOGIN = Question(
@@ -52,6 +55,12 @@ SECRET = Question(
     "read the administrator's password (with Entra login: get a token)",
     "Key Vault Secrets User on the secret",
 )
+LOAD_TEST = Question(
+    "Key Vault",
+    "read the credential of an administrator of Open WebUI (only for options.load_test)",
+    "Key Vault Secrets User on that secret: secretNames in infra/main.bicep (docs/load-test.md)",
+    only_for="load_test",
+)
 DATABASE = Question(
     "PostgreSQL", "sign in to Open WebUI's database", "the administrator's login, and a firewall that lets the app in"
 )
@@ -62,10 +71,15 @@ def questions() -> list[Question]:
     """All of them, in the order in which they are asked."""
     kubernetes = [_kubernetes_question(group) for group in _groups()]
     postgres = [Question("PostgreSQL", what, needs) for what, needs in GRANTS.values()]
-    return [LOGIN, *kubernetes, SERVER, ALLOW_LIST, SECRET, DATABASE, *postgres]
+    return [LOGIN, *kubernetes, SERVER, ALLOW_LIST, SECRET, LOAD_TEST, DATABASE, *postgres]
 
 
-def check(target: Target, ports: Ports) -> list[Answer]:
+def missing(answers: Iterable[Answer]) -> list[str]:
+    """Roles and grants that a migration lacks; what only an option wants does not stand in its way."""
+    return sorted({each.needs for each in answers if each.allowed is False and not each.only_for})
+
+
+def check(target: Target, ports: Ports, load_test_secret: str = Options().load_test_secret) -> list[Answer]:
     """Ask everything; an answer that cannot be had hides no other."""
     login = _ask(LOGIN, ports.cluster.version)
     server = _ask(SERVER, ports.server.read)
@@ -78,13 +92,14 @@ def check(target: Target, ports: Ports) -> list[Answer]:
         server,
         _with(write, ONLY_A_WRITE),
         secret,
+        _ask(LOAD_TEST, lambda: ports.secrets.read(load_test_secret)),
         *_ask_database(target, ports, (login, server, secret)),
     ]
 
 
 def _ask(question: Question, read: Callable[[], object]) -> Answer:
     allowed, detail = _attempt(read)
-    return Answer(question.area, question.what, allowed, question.needs, detail)
+    return Answer(question.area, question.what, allowed, question.needs, detail, question.only_for)
 
 
 def _attempt(read: Callable[[], object]) -> tuple[bool | None, str]:

@@ -79,7 +79,8 @@ class Configuration:
     vaults: Mapping[str, Mapping[str, Secret]]
     clusters: Mapping[str, Cluster]
     servers: Mapping[str, Server]
-    denied: tuple[str, ...]  # patterns of actions, such as Microsoft.KeyVault/vaults/secrets/*
+    denied: tuple[str, ...]
+    """Patterns of actions, such as Microsoft.KeyVault/vaults/secrets/*; `…/action <secret>`: of that secret alone."""
     faults: tuple[Fault, ...]
 
 

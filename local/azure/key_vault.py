@@ -28,7 +28,7 @@ def answer(request: Request, configuration: Configuration, issuer: TokenIssuer, 
     path = _PATH.fullmatch(request.path)
     if path is None or request.method != "GET":
         raise ServiceError(405, "MethodNotAllowed", f"{request.method} {request.path} is not offered here.")
-    if access.denies(READ_ACTION):
+    if access.denies(READ_ACTION) or access.denies(f"{READ_ACTION} {path['name']}"):  # roles are given to one or all
         raise ServiceError(403, "Forbidden", _not_authorized(vault), inner_code="ForbiddenByRbac")
     secret = configuration.vaults.get(vault, {}).get(path["name"].lower())
     return _read(request.host, path["name"].lower(), path["version"] or "", secret)

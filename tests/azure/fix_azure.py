@@ -49,7 +49,13 @@ class LocalAzure:
             "subscription_id": SUBSCRIPTION,
             "operation_seconds": 0.2,
             "identity": {"client_id": None},
-            "vaults": {"kv-webui": {"postgres-admin-password": "pa55word", "rotated": {"values": ["old", "new"]}}},
+            "vaults": {
+                "kv-webui": {
+                    "postgres-admin-password": "pa55word",
+                    "open-webui-administrator": "admin@example.com:pa55word",
+                    "rotated": {"values": ["old", "new"]},
+                }
+            },
             "clusters": {"rg-webui/aks-webui": {"kubeconfig": "kubeconfig"}},
             "servers": {
                 "rg-webui/pg-webui": {

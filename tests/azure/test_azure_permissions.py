@@ -12,7 +12,7 @@ from phases import permissions
 from phases.findings import GRANTS, PERMISSIONS, Permission
 from shared.adapters import composition
 from shared.adapters.postgres import PostgresDatabases
-from shared.model import Target
+from shared.model import Options, Target
 from shared.ports import Ports
 from shared.settings import Settings
 
@@ -20,6 +20,8 @@ TARGET = Target(
     "00000000-0000-0000-0000-000000000001", "rg-webui", "aks-webui", "https://kv-webui.vault.azure.net", "pg-webui"
 )
 SERVER = "Microsoft.DBforPostgreSQL/flexibleServers"
+LOAD_TEST_SECRET = f"Microsoft.KeyVault/vaults/secrets/getSecret/action {Options().load_test_secret}"
+"""Roles are given secret by secret, so one may be readable and the other not."""
 
 
 @dataclass
@@ -98,6 +100,7 @@ def test_each_verb_in_the_cluster(permission: Permission) -> None:
             "Scaleout database parameters",
         ),
         ("Microsoft.KeyVault/vaults/secrets/getSecret/action", "read the administrator's password", "Secrets User"),
+        (LOAD_TEST_SECRET, "read the credential of an administrator of Open WebUI", "Secrets User"),
     ],
 )
 def test_each_right_in_azure(ports: Ports, azure: LocalAzure, action: str, what: str, needs: str) -> None:
@@ -106,6 +109,20 @@ def test_each_right_in_azure(ports: Ports, azure: LocalAzure, action: str, what:
     assert what in answers
     assert needs in answers[what].needs
     assert "AuthorizationFailed" in answers[what].detail or "Forbidden" in answers[what].detail
+
+
+def test_the_load_tests_secret_is_asked_for_and_stands_in_no_migrations_way(ports: Ports, azure: LocalAzure) -> None:
+    azure.configure(denied=[LOAD_TEST_SECRET])
+    answers = permissions.check(TARGET, ports)
+    [answer] = [answer for answer in answers if answer.allowed is False]
+    assert (answer.area, answer.only_for) == ("Key Vault", "load_test")
+    assert f"secret {Options().load_test_secret}" in answer.detail
+    assert permissions.missing(answers) == []
+
+
+def test_a_load_tests_secret_that_is_not_there_is_no_refusal(ports: Ports) -> None:
+    [answer] = [each for each in permissions.check(TARGET, ports, "another") if each.only_for]
+    assert (answer.allowed, "does not exist" in answer.detail) == (None, True)
 
 
 def test_the_right_to_fetch_the_kubeconfig(azure: LocalAzure) -> None:
