@@ -8,6 +8,7 @@ import base64
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881 }
@@ -22,6 +23,12 @@ pre { font: .86em/1.5 ui-monospace, monospace; background: var(--soft); padding:
 pre { white-space: pre-wrap; overflow-wrap: anywhere; border-radius: 6px }
 @media print { body { max-width: none; margin: 0 } h2 { break-after: avoid } }
 """.strip()
+
+
+def minute(at: datetime | str) -> str:
+    """A time as documents tell it. `at`: in UTC; as text in ISO's form."""
+    found = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return found.strftime("%Y-%m-%d %H:%M UTC")
 
 
 @dataclass(frozen=True, slots=True)

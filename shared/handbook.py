@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.costs import gibibytes
-from shared.documents import Block, Bullets, Document, Paragraph, Section, Table
+from shared.documents import Block, Bullets, Document, Paragraph, Section, Table, minute
 from shared.handbook_advice import carried, rollback, scaling
 from shared.handbook_troubles import troubleshooting
 from shared.load_test import report as load_test
@@ -83,7 +83,7 @@ def _done(report: JsonObject, occasion: Occasion) -> tuple[Block, ...]:
     changes = tuple((c["phase"], c["action"], f"{c['kind']} {c['name']}", c["detail"]) for c in report["changes"])
     return (
         Paragraph(
-            f"Started {_minute(occasion.started)}, ended {_minute(occasion.ended)}:"
+            f"Started {minute(occasion.started)}, ended {minute(occasion.ended)}:"
             f" {_duration(occasion.ended - occasion.started)} in all,"
             f" of which {report['downtime_seconds']} s without Open WebUI."
         ),
@@ -161,7 +161,7 @@ def _limits(report: JsonObject, measured: JsonObject) -> tuple[Block, ...]:
     if unread := measured.get("unread"):
         blocks.append(Bullets(tuple(f"{name} could not be read: {why}" for name, why in unread.items())))
     if measured.get("at"):
-        blocks.append(Paragraph(f"Read at {_minute(datetime.fromisoformat(measured['at']))}."))
+        blocks.append(Paragraph(f"Read at {minute(measured['at'])}."))
     return tuple(blocks)
 
 
@@ -284,7 +284,3 @@ def _duration(took: timedelta) -> str:
 
 def _day(at: datetime) -> str:
     return at.strftime("%-d %B %Y")
-
-
-def _minute(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M UTC")

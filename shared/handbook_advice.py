@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from shared.autoscaling import HEADROOM, LARGEST, RESERVED
 from shared.azure_skus import AZURE_SKUS
 from shared.connection_budget import COMFORTABLE, ServerLimits, replicas_that_fit, transient_pods
-from shared.documents import Block, Bullets, Commands, Paragraph, Table
+from shared.documents import Block, Bullets, Commands, Paragraph, Table, minute
 from shared.wire import JsonObject
 
 SHOWN_SERVERS = 4
@@ -123,7 +123,7 @@ def rollback(report: JsonObject, ended: datetime, url: str) -> tuple[Block, ...]
         ),
         Commands((f'curl -X POST -H "x-functions-key: $KEY" {url}/rollback',)),
         Paragraph(
-            f"Until {soak:%Y-%m-%d %H:%M UTC} the health guard may roll back by itself when it acts; after that it"
+            f"Until {minute(soak)} the health guard may roll back by itself when it acts; after that it"
             " calls an operator instead."
         ),
         *_backup(report),
@@ -141,7 +141,7 @@ def _backup(report: JsonObject) -> tuple[Block, ...]:
     found = (report["results"].get("protect_source") or {}).get("snapshot") or {}
     restore = "To restore from it by hand: infra/kubernetes/restore-backup.yaml."
     if found.get("name"):
-        restore += f" VolumeSnapshot {found['name']} holds the disk as it was at {_minute(found['taken_at'])}."
+        restore += f" VolumeSnapshot {found['name']} holds the disk as it was at {minute(found['taken_at'])}."
     return (Paragraph(text), Paragraph(restore))
 
 
@@ -149,7 +149,3 @@ def server_arguments(target: JsonObject) -> str:
     """Of `az postgres flexible-server …`."""
     group = target["postgres_resource_group"] or target["resource_group"]
     return f"--resource-group {group} --name {target['postgres_server']}"
-
-
-def _minute(text: str) -> str:
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M UTC")

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from shared.documents import Block, Commands, Paragraph, Picture, Table
+from shared.documents import Block, Commands, Paragraph, Picture, Table, minute
 from shared.load_test.plots import plot
 from shared.load_test.record import Record, Trial
 from shared.load_test.stepping import Recommendation
@@ -66,7 +66,7 @@ def blocks(found: JsonObject, target: JsonObject) -> tuple[Block, ...]:
     first = found["trials"][0]
     shown: list[Block] = [
         Paragraph(
-            f"As it stood ({_setting(first)}), {headline(found)}. From {first['started']}, {first['seconds']} s."
+            f"As it stood ({_setting(first)}), {headline(found)}. From {minute(first['started'])}, {first['seconds']} s."
         ),
         Table(("threshold", "measured", ""), tuple(_checks(first))),
         _paths(first),

@@ -226,6 +226,7 @@ def test_the_handbook_tells_of_it_and_says_nothing_where_there_was_none(cluster)
     assert "load test passed: 5 users, 30.0 requests a second, p95 120 ms" in text
     assert "| p95 below 3,000 ms on every path | 120 ms, slowest: all with 120 ms | held |" in text
     assert "Recommended: keep what stands." in text
+    assert "From 2026-01-01 00:00 UTC, 10.0 s." in text
     assert "5 test users and 7 files were removed, and what stood before was put back" in text
     assert "<svg" in page
     assert "&lt;chat&gt;" in page
