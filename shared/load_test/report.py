@@ -66,7 +66,8 @@ def blocks(found: JsonObject, target: JsonObject) -> tuple[Block, ...]:
     first = found["trials"][0]
     shown: list[Block] = [
         Paragraph(
-            f"As it stood ({_setting(first)}), {headline(found)}. From {minute(first['started'])}, {first['seconds']} s."
+            f"As it stood ({_setting(first)}), {headline(found)}."
+            f" From {minute(first['started'])}, {first['seconds']} s."
         ),
         Table(("threshold", "measured", ""), tuple(_checks(first))),
         _paths(first),
