@@ -213,6 +213,12 @@ def test_activities_carry_the_trace_of_their_run(rig: Rig) -> None:
     assert traces[0][1] != traces[1][1]
 
 
+def test_an_orchestrator_runs_in_the_trace_that_its_activities_carry(rig: Rig) -> None:
+    first, in_activity, after_a_replay = rig.run("trace_of_all", {})
+    assert first == in_activity == after_a_replay
+    assert first != "0" * 32
+
+
 def test_the_app_reads_a_run_with_a_synchronous_client(rig: Rig) -> None:
     run = rig.start("approve", {"seconds": 0.01})
     rig.result(run)

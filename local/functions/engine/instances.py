@@ -94,7 +94,11 @@ def _new_row(start: Start, now: float) -> Instance:
 
 
 def started_event(instance: Instance, parent: Parent | None, now: float) -> pb.HistoryEvent:
-    """Build the event every execution begins with."""
+    """Build the event every execution begins with.
+
+    Its trace is what the worker makes current around the orchestrator, as Durable's extension hands it over.
+    Source: Azure/azure-functions-durable-extension, ProtobufUtils.cs; durabletask, worker.py.
+    """
     return event(
         now,
         executionStarted=pb.ExecutionStartedEvent(
@@ -109,6 +113,7 @@ def started_event(instance: Instance, parent: Parent | None, now: float) -> pb.H
             )
             if parent
             else None,
+            parentTraceContext=pb.TraceContext(traceParent=instance.trace_parent),
             tags=json.loads(instance.tags),
         ),
     )

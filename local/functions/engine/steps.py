@@ -105,7 +105,7 @@ def _schedule_activity(store: Store, instance: Instance, action: pb.Orchestrator
     )
     store.append_history(instance.id, event(now, action.id, taskScheduled=scheduled))
     given = asked.parentTraceContext.traceParent if asked.HasField("parentTraceContext") else ""
-    store.add_activity(instance.id, action.id, asked, given or child_trace_parent(instance.trace_parent))
+    store.add_activity(instance.id, action.id, asked, child_trace_parent(given or instance.trace_parent))
 
 
 def _arm_timer(store: Store, instance: str, task: int, at: float) -> None:

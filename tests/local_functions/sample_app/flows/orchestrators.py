@@ -7,6 +7,7 @@ from typing import Any
 import azure.durable_functions as df
 from durabletask import task
 from durabletask.entities import EntityInstanceId
+from opentelemetry import trace
 
 bp = df.Blueprint()
 
@@ -24,6 +25,18 @@ def call(ctx: task.OrchestrationContext, spec: dict) -> Steps:
     except task.TaskFailedError as error:
         return {"error_type": error.details.error_type, "message": error.details.message}
     return {"result": result}
+
+
+@bp.orchestration_trigger(context_name="context")
+def trace_of_all(ctx: task.OrchestrationContext, spec: dict) -> Steps:
+    """The trace that is current here, in an activity, and here again after a replay."""
+    first = _current_trace()
+    found = yield ctx.call_activity("traced", input={})
+    return [first, found["traceparent"].split("-")[1], _current_trace()]
+
+
+def _current_trace() -> str:
+    return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
 @bp.orchestration_trigger(context_name="context")
