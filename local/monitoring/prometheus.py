@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from local.loopback import free_port
 from shared.errors import ConfigurationError
 
 UNPACKED = Path(__file__).resolve().parents[2] / "build" / "prometheus"
@@ -96,7 +96,7 @@ def main() -> None:
     program = find_program("prometheus")
     if program is None:
         sys.exit("error: there is no prometheus here: run scripts/prometheus.sh")
-    port = given.port or _free_port()
+    port = given.port or free_port()
     url, process = f"http://127.0.0.1:{port}", os.getpid()
     if os.fork() == 0:
         _await_ready(url, process)
@@ -108,13 +108,6 @@ def main() -> None:
         "--web.enable-lifecycle",
     ]
     os.execv(program, [program, *options, f"--web.listen-address=127.0.0.1:{port}"])  # noqa: S606 - no shell is meant
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 
+from local.loopback import free_port
 from local.postgres import unprivileged
 from local.postgres.unprivileged import Account
 from shared.errors import ConfigurationError
@@ -227,10 +227,3 @@ def _give_to_root(root: Path) -> None:
     for path in [root, *root.rglob("*")]:
         os.chown(path, 0, 0, follow_symlinks=False)
     root.chmod(0o755)
-
-
-def free_port() -> int:
-    """Return a TCP port on the loopback interface that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

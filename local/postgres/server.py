@@ -28,9 +28,10 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from local.loopback import free_port
 from local.postgres import roles, unprivileged
 from local.postgres.configuration import Configuration
-from local.postgres.installation import Installation, free_port, installation
+from local.postgres.installation import Installation, installation
 from shared.errors import ConfigurationError, TransientError
 
 _START_SECONDS = 60

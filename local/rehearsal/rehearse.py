@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from local.loopback import free_port
 from local.rehearsal import fingerprint, guard_trial, later_phases, load_table, restore, scaling_trial, watch
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.database_access import TOKEN_SECONDS, DatabaseAccess
@@ -20,7 +21,7 @@ from local.rehearsal.prober import Prober, Seen
 from local.rehearsal.processes import ROOT
 from local.rehearsal.refusal import refused_report, unreadable_store
 from local.rehearsal.report_page import render
-from local.rehearsal.world import Layout, World, free_port
+from local.rehearsal.world import Layout, World
 from local.sample import extract
 from shared.azure_skus import AZURE_SKUS
 from shared.errors import ConfigurationError

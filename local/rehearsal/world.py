@@ -5,7 +5,6 @@ The pieces are separate processes with separate state, as in Azure, so each can 
 
 import json
 import shutil
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from local.loopback import free_port
 from local.rehearsal.current_state import Names, Operator
 from local.rehearsal.database_access import DatabaseAccess, superuser_url
 from local.rehearsal.processes import ROOT, Children
@@ -226,10 +226,3 @@ def recreate_database(admin_url: str, name: str, owner: str) -> None:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
         create = sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(owner))
         connection.execute(create)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,8 +13,9 @@ import pytest
 from fix_worlds import layout, opened
 
 from local.azure import pgbouncer
+from local.loopback import free_port
 from local.rehearsal.database_access import DatabaseAccess
-from local.rehearsal.world import World, free_port
+from local.rehearsal.world import World
 from shared.azure_skus import AzureSku
 from shared.reporting import problems_of
 
