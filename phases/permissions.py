@@ -70,8 +70,7 @@ ONLY_A_WRITE = "only a write would show it; the same role gives reading and writ
 def questions() -> list[Question]:
     """All of them, in the order in which they are asked."""
     kubernetes = [_kubernetes_question(group) for group in _groups()]
-    postgres = [Question("PostgreSQL", what, needs) for what, needs in GRANTS.values()]
-    return [LOGIN, *kubernetes, SERVER, ALLOW_LIST, SECRET, LOAD_TEST, DATABASE, *postgres]
+    return [LOGIN, *kubernetes, SERVER, ALLOW_LIST, SECRET, LOAD_TEST, DATABASE, *_grants().values()]
 
 
 def missing(answers: Iterable[Answer]) -> list[str]:
@@ -84,13 +83,13 @@ def check(target: Target, ports: Ports, load_test_secret: str = Options().load_t
     login = _ask(LOGIN, ports.cluster.version)
     server = _ask(SERVER, ports.server.read)
     secret = _ask(SECRET, ports.databases.verify_login)
-    write = Answer(ALLOW_LIST.area, ALLOW_LIST.what, False if server.allowed is False else None, ALLOW_LIST.needs)
+    write = False if server.allowed is False else None
     kubernetes = [_ask_kubernetes(ports.cluster, group, login) for group in _groups()]
     return [
         login,
         *kubernetes,
         server,
-        _with(write, ONLY_A_WRITE),
+        _answer(ALLOW_LIST, write, ONLY_A_WRITE),
         secret,
         _ask(LOAD_TEST, lambda: ports.secrets.read(load_test_secret)),
         *_ask_database(target, ports, (login, server, secret)),
@@ -98,18 +97,21 @@ def check(target: Target, ports: Ports, load_test_secret: str = Options().load_t
 
 
 def _ask(question: Question, read: Callable[[], object]) -> Answer:
-    allowed, detail = _attempt(read)
-    return Answer(question.area, question.what, allowed, question.needs, detail, question.only_for)
-
-
-def _attempt(read: Callable[[], object]) -> tuple[bool | None, str]:
     try:
         read()
     except PermissionMissing as error:
-        return False, error.message
+        return _answer(question, False, error.message)
     except MigrationError as error:
-        return None, f"{error.message} {error.hint}".strip()
-    return True, ""
+        return _answer(question, None, f"{error.message} {error.hint}".strip())
+    return _answer(question, True)
+
+
+def _answer(question: Question, allowed: bool | None, detail: str = "") -> Answer:
+    return Answer(question.area, question.what, allowed, question.needs, detail, question.only_for)
+
+
+def _grants() -> dict[str, Question]:
+    return {key: Question("PostgreSQL", what, needs) for key, (what, needs) in GRANTS.items()}
 
 
 def _groups() -> Iterator[list[Permission]]:
@@ -130,7 +132,7 @@ def _kubernetes_question(group: list[Permission]) -> Question:
 def _ask_kubernetes(cluster: Cluster, group: list[Permission], login: Answer) -> Answer:
     question = _kubernetes_question(group)
     if not login.allowed:
-        return Answer(question.area, question.what, None, question.needs, "the cluster could not be asked")
+        return _answer(question, None, "the cluster could not be asked")
 
     def ask() -> None:
         if missing := ", ".join(p.verb for p in group if not p.held(cluster)):
@@ -149,9 +151,9 @@ def _ask_database(target: Target, ports: Ports, needed: tuple[Answer, ...]) -> l
 
     login = _ask(DATABASE, read)
     if not all(answer.allowed for answer in needed):
-        login = Answer(DATABASE.area, DATABASE.what, None, DATABASE.needs, login.detail)
+        login = _answer(DATABASE, None, login.detail)
     why = "" if login.allowed else "the database could not be asked"
-    return [login] + [Answer("PostgreSQL", what, grants.get(key), needs, why) for key, (what, needs) in GRANTS.items()]
+    return [login, *(_answer(question, grants.get(key), why) for key, question in _grants().items())]
 
 
 def _address(cluster: Cluster, target: Target) -> DatabaseAddress:
@@ -161,7 +163,3 @@ def _address(cluster: Cluster, target: Target) -> DatabaseAddress:
     if (address := next((a for a in addresses if a), None)) is None:
         raise ConfigurationError(f"Deployment {target.deployment} names no PostgreSQL in DATABASE_URL")
     return address
-
-
-def _with(answer: Answer, detail: str) -> Answer:
-    return Answer(answer.area, answer.what, answer.allowed, answer.needs, detail)
