@@ -74,7 +74,8 @@ def planned(phase, given, ports):
 
 
 def finish(step, plan, ports):
-    for _ in range(5):
+    """Call it until it is finished, as the orchestrator does."""
+    for _ in range(20):
         progress = step(plan, ports)
         if progress.finished:
             return progress

@@ -17,6 +17,7 @@ from shared.ports import Ports
 from shared.requests import InvalidRequest, parse_request
 from shared.survey import DatabaseFacts, DeploymentFacts, Severity, Survey
 from shared.wire import from_wire, to_wire
+from tests.after.fix_phases import finish
 from tests.after.fix_record import OCCASION, finished
 from tests.way_back.fix_cluster import FakeClock, FakeCluster
 
@@ -96,14 +97,6 @@ def brief(mode=Mode.PHASES, **options):
     return Brief(RUN, MigrationRequest(TARGET, mode, chosen, phases), survey)
 
 
-def drive(step, plan, ports):
-    for _ in range(20):
-        progress = step(plan, ports)
-        if progress.finished:
-            return progress
-    raise AssertionError(progress)
-
-
 @pytest.mark.parametrize("mode", [Mode.PLAN, Mode.MIGRATE])
 def test_it_never_runs_unless_it_is_asked_for(mode):
     nobody = Ports(None, None, None, None, None)  # touching any of them would fail
@@ -145,7 +138,7 @@ def test_the_credential_is_in_a_secret_only_and_only_for_the_time_of_the_test(cl
     job = cluster.objects["Job", f"{RUN}-load-1"]["spec"]["template"]["spec"]["containers"][0]
     assert {e["valueFrom"]["secretKeyRef"]["key"] for e in job["env"]} == set(secret["data"])
     cluster.objects["Secret", f"{RUN}-load-test"] = secret
-    done = drive(load_test.apply, plan, ports)
+    done = finish(load_test.apply, plan, ports)
     assert ("Secret", f"{RUN}-load-test") not in cluster.objects
     assert "hunter2" not in json.dumps(done.result)
 
@@ -153,7 +146,7 @@ def test_the_credential_is_in_a_secret_only_and_only_for_the_time_of_the_test(cl
 def test_a_failed_gate_is_a_verdict_and_no_failure(cluster):
     ports = ports_of(cluster)
     cluster.job_lines[f"{RUN}-load-1"] = {"result": MEASURED | {"rows": [ROW | {"p95_ms": 3100.0}]}}
-    done = drive(load_test.apply, load_test.plan(brief(), ports), ports)
+    done = finish(load_test.apply, load_test.plan(brief(), ports), ports)
     assert done.result["verdict"] == "failed"
     assert "p95 below 3,000 ms" in done.step
 
@@ -166,18 +159,18 @@ def test_a_test_that_cannot_be_made_fails_a_run_of_its_own_and_never_a_migration
     plan = load_test.plan(brief(mode), ports)
     if mode is Mode.PHASES:
         with pytest.raises(PermanentError, match="403 no"):
-            drive(load_test.apply, plan, ports)
+            finish(load_test.apply, plan, ports)
     else:
-        done = drive(load_test.apply, plan, ports)
+        done = finish(load_test.apply, plan, ports)
         assert (done.result["verdict"], done.result["cleaned"]["users"]) == ("not measured", 5)
     assert ("Secret", f"{RUN}-load-test") not in cluster.objects
 
 
 def test_a_credential_that_is_gone_since_the_plan_undoes_no_migration(cluster):
     plan = load_test.plan(brief(Mode.MIGRATE), ports_of(cluster))
-    done = drive(load_test.apply, plan, ports_of(cluster, Vault(None)))
+    done = finish(load_test.apply, plan, ports_of(cluster, Vault(None)))
     assert done.result["verdict"] == "not measured"
-    assert drive(load_test.undo, plan, ports_of(cluster, Vault(None))).finished
+    assert finish(load_test.undo, plan, ports_of(cluster, Vault(None))).finished
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -188,7 +181,7 @@ def test_an_undo_goes_on_where_nothing_can_be_cleaned(cluster, gone):
     cluster.job_lines[f"{RUN}-load-clean"] = {"error": {"message": "cannot connect"}}
     if gone:
         del cluster.objects["Deployment", "open-webui"]
-    done = drive(load_test.undo, plan, ports)
+    done = finish(load_test.undo, plan, ports)
     assert "left_behind" in done.result["cleaned"]
     assert f"scaleout-load-{RUN}" in done.result["cleaned"]["hint"]
     assert {key for key in cluster.objects if RUN in key[1]} == {("Pod", f"{RUN}-load-clean-pod")} - (
@@ -205,7 +198,7 @@ def test_an_autoscaler_is_held_meanwhile_and_let_go_afterwards(cluster):
     load_test.apply(plan, ports)
     bounds = cluster.objects["HorizontalPodAutoscaler", "open-webui"]["spec"]
     assert (bounds["minReplicas"], bounds["maxReplicas"]) == (3, 3)
-    drive(load_test.apply, plan, ports)
+    finish(load_test.apply, plan, ports)
     bounds = cluster.objects["HorizontalPodAutoscaler", "open-webui"]["spec"]
     assert (bounds["minReplicas"], bounds["maxReplicas"]) == (2, 9)
 
@@ -218,7 +211,7 @@ def test_the_guard_stands_still_meanwhile():
 
 def test_the_handbook_tells_of_it_and_says_nothing_where_there_was_none(cluster):
     ports = ports_of(cluster)
-    result = drive(load_test.apply, load_test.plan(brief(), ports), ports).result
+    result = finish(load_test.apply, load_test.plan(brief(), ports), ports).result
     record = finished()
     assert "The load test" not in to_markdown(handbook(record, OCCASION))
     record["report"]["results"]["load_test"] = result
@@ -234,7 +227,7 @@ def test_the_handbook_tells_of_it_and_says_nothing_where_there_was_none(cluster)
 
 def test_a_recommendation_comes_with_its_commands(cluster):
     ports = ports_of(cluster)
-    result = drive(load_test.apply, load_test.plan(brief(), ports), ports).result
+    result = finish(load_test.apply, load_test.plan(brief(), ports), ports).result
     best = {"replicas": 2, "connections": 7, "changes": True, "because": "it passed"}
     result["recommendation"] = best | {"environment": PoolSizes(1, 1, 2, 1).as_environment()}
     record = finished()
