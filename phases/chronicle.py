@@ -70,8 +70,8 @@ class Chronicle:
             measure("scaleout.downtime_seconds", round(downtime, 1), **about)
 
     def ended(self, state: RunState, report: JsonObject, seconds: float) -> None:
-        told = [one for one in (report["failure"], *report["setbacks"]) if one]
-        reason = "; ".join(str(one["message"]) for one in told)
+        setbacks = (f"{one['phase']}: {one['message']}" for one in report["setbacks"])
+        reason = "; ".join(filter(None, (str((report["failure"] or {}).get("message") or ""), *setbacks)))
         failed = state is RunState.HALTED or (self._kind == "migrate" and state is RunState.ROLLED_BACK)
         fields = {"kind": self._kind, "mode": self._mode, "state": state.value, "failed": failed, "reason": reason}
         fields |= {"seconds": round(seconds, 1)} | {name: report[name] for name in FIGURES}

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from phases.chronicle import Chronicle
+from phases.chronicle import FIGURES, Chronicle
 from phases.execution import execute
 from shared.errors import PermanentError, TransientError
-from shared.model import MigrationRequest, Outcome, Target
+from shared.model import MigrationRequest, Outcome, RunState, Target
 from shared.telemetry import CATALOGUE, EVENT_NAME, Event, announce, bound
 from shared.wire import to_wire
 
@@ -48,6 +48,14 @@ def test_what_is_new_is_told_once_with_every_field(told):
     for event in events:
         assert set(CATALOGUE[Event(event[EVENT_NAME])][1]) <= set(event)
     assert events[2]["rows_per_second"] == 5.0
+
+
+def test_a_migration_that_stays_without_a_phase_has_not_failed_and_says_why(told):
+    setbacks = [{"phase": "load_test", "message": "bug: KeyError: 'x'", "hint": "Run it again."}]
+    report = {"failure": None, "setbacks": setbacks} | dict.fromkeys(FIGURES, 0)
+    chronicle(replaying=False).ended(RunState.MIGRATED, report, 1.0)
+    [event] = told()
+    assert (event["state"], event["failed"], event["reason"]) == ("migrated", "false", "load_test: bug: KeyError: 'x'")
 
 
 def test_a_truth_is_text_and_what_is_bound_is_in_every_event(told):
