@@ -23,13 +23,15 @@ from shared.telemetry import CATALOGUE
 
 
 def phases() -> str:
-    """Number, name, first line of the module, way back."""
+    """Number, name, first line of the module, way back, what a failure takes back."""
     rows = []
     for phase in PHASES:
         story = (phase.module.__doc__ or "").strip().splitlines()[0]
-        back = "no: halts" if not phase.reversible else "yes" if phase.undoes else "nothing to undo"
-        rows.append((phase.number, f"`{phase.name}`", story.partition(": ")[2], back))
-    return _table(("#", "phase", "does", "undo"), rows)
+        back = "no" if not phase.reversible else "yes" if phase.undoes else "nothing to undo"
+        fails = "nothing" if not phase.applies else "halts" if not phase.reversible else "all of the run"
+        fails = "itself alone" if phase.addition else fails
+        rows.append((phase.number, f"`{phase.name}`", story.partition(": ")[2], back, fails))
+    return _table(("#", "phase", "does", "undo", "a failure takes back"), rows)
 
 
 def http() -> str:
