@@ -1,30 +1,27 @@
-"""The load test's tables for the terminal. Pure: the phase's result in, tables out."""
+"""The load test's tables for the terminal: those of its section of the report. Pure."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from rich.table import Table
+from rich.table import Table as RichTable
 
-COLUMNS = {
-    "requests": "requests",
-    "failures": "failed",
-    "average_ms": "average ms",
-    "p50_ms": "p50",
-    "p95_ms": "p95",
-    "p99_ms": "p99",
-}
+from shared.documents import Table
+from shared.load_test.report import gate, paths
 
 
-def tables(found: dict[str, Any]) -> Iterator[Table]:
-    """The paths of the first trial, and its thresholds."""
+def tables(found: dict[str, Any]) -> Iterator[RichTable]:
+    """The paths of the first trial, and its thresholds. `found`: the phase's result."""
     first = found["trials"][0]
-    paths = Table("path", *COLUMNS.values(), "a second", box=None, pad_edge=False)
-    for column in paths.columns[1:]:
-        column.justify = "right"
-    for row in first["rows"]:
-        paths.add_row(row["path"], *(f"{row[column]:,.0f}" for column in COLUMNS), str(row["a_second"]))
-    yield paths
-    gate = Table("", "threshold", "measured", box=None, pad_edge=False)
-    for check in first["checks"]:
-        gate.add_row("✓" if check["met"] else "✗", check["wanted"], check["found"])
-    yield gate
+    yield _in_terminal(paths(first))
+    yield _in_terminal(gate(first))
+
+
+def _in_terminal(table: Table) -> RichTable:
+    """Without lines; figures stand one below the other."""
+    shown = RichTable(box=None, pad_edge=False)
+    for number, title in enumerate(table.head):
+        figures = all(row[number].replace(",", "").replace(".", "").isdigit() for row in table.rows)
+        shown.add_column(title, justify="right" if figures else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown

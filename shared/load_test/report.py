@@ -69,8 +69,8 @@ def blocks(found: JsonObject, target: JsonObject) -> tuple[Block, ...]:
             f"As it stood ({_setting(first)}), {headline(found)}."
             f" From {minute(first['started'])}, {first['seconds']} s."
         ),
-        Table(("threshold", "measured", ""), tuple(_checks(first))),
-        _paths(first),
+        gate(first),
+        paths(first),
         Picture(plot(first, "The load test, as it stood"), "Users, requests, latency and failures over time"),
     ]
     if first["errors"]:
@@ -80,11 +80,15 @@ def blocks(found: JsonObject, target: JsonObject) -> tuple[Block, ...]:
     return tuple(shown)
 
 
-def _checks(trial: JsonObject) -> list[tuple[str, str, str]]:
-    return [(check["wanted"], check["found"], "held" if check["met"] else "NOT HELD") for check in trial["checks"]]
+def gate(trial: JsonObject) -> Table:
+    """Every threshold, and what was measured."""
+    held = {True: "held", False: "NOT HELD"}
+    rows = tuple((check["wanted"], check["found"], held[check["met"]]) for check in trial["checks"])
+    return Table(("threshold", "measured", ""), rows)
 
 
-def _paths(trial: JsonObject) -> Table:
+def paths(trial: JsonObject) -> Table:
+    """Requests and latency of every path, and of all together."""
     head = ("path", "requests", "failed", "average ms", "p50", "p95", "p99", "longest", "a second")
     columns = ("requests", "failures", "average_ms", "p50_ms", "p95_ms", "p99_ms", "longest_ms")
     rows = tuple(
