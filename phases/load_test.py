@@ -13,9 +13,10 @@ Each call looks at the cluster and takes the next step: the record in its Config
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from shared.errors import MigrationError, PermanentError, TransientError, UnsupportedDeployment
-from shared.load_test import report, settings
+from shared.load_test import report
 from shared.load_test.job import LoadJob
 from shared.load_test.record import Record
 from shared.load_test.steps import LoadTest, Order
@@ -26,6 +27,8 @@ from shared.survey import Problem, Severity
 from shared.wire import JsonObject
 
 NAME = "load_test"
+UNDO_PATIENCE = timedelta(minutes=2)
+"""For the pods to be as before: a migration that stays is left whole. A rollback is not held up longer by bad pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,9 @@ def undo(plan: Plan, ports: Ports) -> Progress:
         if test.end_load():
             return Progress(finished=False, step="ending the load", check_again_in_seconds=0.5)
         with contextlib.suppress(UnsupportedDeployment):  # it is gone: there is nothing to put anything back on
-            settings.put_back(ports.cluster, plan.order.job.names.deployment, plan.order.facts, record.before)
+            back = test.put_back(record, UNDO_PATIENCE)
+            if not back.finished:
+                return back
         cleaning = test.clean()
         if not cleaning.finished:
             return cleaning

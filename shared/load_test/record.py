@@ -67,6 +67,8 @@ class Record:
     trials: tuple[Trial, ...] = ()
     asked_at: str = ""
     """ISO time at which the next trial's setting was asked for."""
+    back_at: str = ""
+    """ISO time at which what stood before was asked for again."""
     broken: str = ""
     """Why nothing more could be measured."""
     result: JsonObject | None = None

@@ -116,24 +116,31 @@ class LoadTest:
         cleaning = self.clean()
         if not cleaning.finished:
             return cleaning
-        back = settings.put_back(self.cluster, self.job.names.deployment, self.facts, record.before)
-        if not back and not self._is_late(record):
-            waiting = "putting back what stood before"
-            if not record.asked_at:
-                return self.keep(replace(record, asked_at=self.ports.clock.now().isoformat()), waiting)
-            return Progress(finished=False, step=waiting, check_again_in_seconds=0.5)
+        back = self.put_back(record, PATIENCE)
+        if not back.finished:
+            return back
         standing = record.before.setting
         outcomes = [trial.outcome(THRESHOLDS.p95_ms) for trial in record.trials]
         recommendation = stepping.recommend(standing, outcomes, record.broken or step.because)
-        result = report.result(record, recommendation, cleaning.result, put_back=back)
+        result = report.result(record, recommendation, cleaning.result, put_back=back.result["put_back"])
         return self.keep(replace(record, result=result), "load test over")
+
+    def put_back(self, record: Record, patience: timedelta) -> Progress:
+        """Ask for what stood before and wait so long for its pods; the result says whether they are ready."""
+        back = settings.put_back(self.cluster, self.job.names.deployment, self.facts, record.before)
+        if back or self._is_over(record.back_at, patience):
+            return Progress(finished=True, result={"put_back": back})
+        waiting = "putting back what stood before"
+        if not record.back_at:
+            return self.keep(replace(record, back_at=self.ports.clock.now().isoformat()), waiting)
+        return Progress(finished=False, step=waiting, check_again_in_seconds=0.5)
 
     def end_load(self) -> bool:
         """End whatever still puts load on; True while a pod of it runs."""
         names = [self.job.trial(number).job for number in range(1, self.order.most + 1)]
         for name in names:
             live = self.cluster.read("Job", name)
-            if live is not None and not _is_over(live):
+            if live is not None and not _has_ended(live):
                 self.cluster.delete("Job", name)
         pods = self.cluster.list("Pod", {manifests.RUN: self.job.names.run})
         running = [p for p in pods if (p.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}]
@@ -171,7 +178,7 @@ class LoadTest:
         if not record.asked_at:
             return self.keep(replace(record, asked_at=self.ports.clock.now().isoformat()), f"{title}: setting")
         failure = deployments.startup_failure(self.cluster.list("Pod", self.facts.labels))
-        if not failure and not self._is_late(record):
+        if not failure and not self._is_over(record.asked_at, PATIENCE):
             return Progress(finished=False, step=f"{title}: waiting for its pods", check_again_in_seconds=0.5)
         assert step.setting is not None
         found = failure or f"not ready within {PATIENCE.total_seconds():.0f} s"
@@ -189,13 +196,13 @@ class LoadTest:
         transient = transient_pods(record.before.surge)
         return Room(self.order.limits, self.order.others + RESERVED, transient, HEADROOM)
 
-    def _is_late(self, record: Record) -> bool:
-        return bool(record.asked_at) and (self.ports.clock.now() - datetime.fromisoformat(record.asked_at) > PATIENCE)
+    def _is_over(self, since: str, patience: timedelta) -> bool:
+        return bool(since) and self.ports.clock.now() - datetime.fromisoformat(since) > patience
 
     def _placement(self) -> Manifest:
         return deployments.placement(settings.read_deployment(self.cluster, self.job.names.deployment))
 
 
-def _is_over(job: Manifest) -> bool:
+def _has_ended(job: Manifest) -> bool:
     conditions = (job.get("status") or {}).get("conditions") or []
     return any(c["type"] in {"Complete", "Failed"} and c["status"] == "True" for c in conditions)

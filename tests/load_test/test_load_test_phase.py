@@ -189,6 +189,37 @@ def test_an_undo_goes_on_where_nothing_can_be_cleaned(cluster, gone):
     )
 
 
+def interrupted(cluster, ports):
+    """In the middle of a trial with fewer replicas."""
+    plan = load_test.plan(brief(Mode.MIGRATE), ports)
+    load_test.apply(plan, ports)
+    cluster.scale("open-webui", 2)
+    progress = load_test.undo(plan, ports)  # asks for three
+    return plan, progress
+
+
+def test_an_undo_waits_until_as_many_pods_are_ready_as_before(cluster):
+    ports = ports_of(cluster)
+    cluster.objects["Deployment", "open-webui"]["status"]["availableReplicas"] = 2
+    plan, first = interrupted(cluster, ports)
+    second = load_test.undo(plan, ports)
+    assert [one.step for one in (first, second)] == ["putting back what stood before"] * 2
+    assert cluster.objects["Deployment", "open-webui"]["spec"]["replicas"] == 3
+    assert ("Secret", f"{RUN}-load-test") in cluster.objects
+    cluster.objects["Deployment", "open-webui"]["status"]["availableReplicas"] = 3
+    finish(load_test.undo, plan, ports)
+    assert ("Secret", f"{RUN}-load-test") not in cluster.objects
+
+
+def test_pods_that_do_not_come_back_hold_no_rollback_up_for_long(cluster):
+    ports = ports_of(cluster)
+    cluster.objects["Deployment", "open-webui"]["status"]["availableReplicas"] = 2
+    plan, _ = interrupted(cluster, ports)
+    ports.clock.pass_by(minutes=2, seconds=1)
+    finish(load_test.undo, plan, ports)
+    assert ("Secret", f"{RUN}-load-test") not in cluster.objects
+
+
 def test_an_autoscaler_is_held_meanwhile_and_let_go_afterwards(cluster):
     scaler = cluster.put("HorizontalPodAutoscaler", "open-webui", spec={"minReplicas": 2, "maxReplicas": 9})
     scaler["spec"]["scaleTargetRef"] = {"kind": "Deployment", "name": "open-webui"}
