@@ -23,7 +23,7 @@ import psycopg
 
 from benchmarks import deltas, limit, recall, report
 from local.postgres import Postgres
-from shared.transfer import document_chunk, ledger
+from shared.transfer import document_chunk, ledger_schema
 from shared.transfer.copy_binary import VectorColumn
 from shared.transfer.index_plan import IndexPlan
 from shared.transfer.indexes import build_indexes
@@ -139,7 +139,7 @@ class Benchmarks:
         with psycopg.connect(url) as connection:
             connection.execute("create extension vector")
             if table:
-                connection.execute(ledger.SCHEMA_SQL)
+                connection.execute(ledger_schema.SCHEMA_SQL)
                 document_chunk.create(connection, VectorColumn(1536))
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("checkpoint")

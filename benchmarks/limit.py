@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.transfer import document_chunk, ledger
+from shared.transfer import document_chunk, ledger, ledger_schema
 from shared.transfer.batches import MOST_ROWS, BatchWriter, Part, batches_of
 from shared.transfer.chroma_catalog import Collection, read_catalog
 from shared.transfer.chroma_store import ChromaStore
@@ -104,7 +104,7 @@ def _psql() -> str:
 def time_load(url: str, collections: list[Collection], rows: dict[str, Rows], connections: int) -> float:
     """Return seconds of our load stage in as many processes."""
     with connected(url) as connection:
-        ledger.require(connection)
+        ledger_schema.require(connection)
         ledger.start_run(connection, "load")
         ledger.add_collections(
             connection, "load", [ledger.CopiedCollection(c.id, c.name, c.dimension or 0, 1) for c in collections]

@@ -24,7 +24,7 @@ from psycopg.rows import dict_row
 from shared.connection_budget import ServerLimits
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
 from shared.survey import ChunkTable, DatabaseAddress, DatabaseFacts
-from shared.transfer import ledger
+from shared.transfer import ledger_schema
 
 CONNECT_TIMEOUT_SECONDS = 10
 APPLICATION_NAME = "scaleout"
@@ -95,8 +95,8 @@ class PostgresDatabase:
 
     def create_ledger(self, role: str) -> None:
         with self._connection() as connection:
-            connection.execute(ledger.SCHEMA_SQL.encode())
-            connection.execute(ledger.grant_sql(role))
+            connection.execute(ledger_schema.SCHEMA_SQL.encode())
+            connection.execute(ledger_schema.grant_sql(role))
 
     def drop_ledger(self) -> None:
         with self._connection() as connection:

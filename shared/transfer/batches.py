@@ -166,7 +166,7 @@ class BatchWriter:
 
     def _finish(self, batch: Batch, written: list[Written]) -> None:
         entries = [_entry(part, one) for part, one in zip(batch, written, strict=True)]
-        ledger.add_batches(self._connection, self._run, entries)
+        ledger.add_entries(self._connection, self._run, entries)
         self._connection.commit()
 
 
@@ -180,8 +180,8 @@ def _is_among(ranges: Sequence[tuple[int, int]], part: Part) -> bool:
     return (int(part.keys[0]), int(part.keys[-1])) in ranges
 
 
-def _entry(part: Part, written: Written) -> ledger.Batch:
-    return ledger.Batch(
+def _entry(part: Part, written: Written) -> ledger.Entry:
+    return ledger.Entry(
         collection=part.collection.id,
         kind="bulk",
         rows=len(written.ids),

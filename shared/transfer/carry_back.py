@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from . import document_chunk, ledger
+from . import document_chunk, ledger, ledger_schema
 from .carry_files import carry_files
 from .chroma_catalog import Catalog
 from .chroma_writer import SLICE_ROWS, ChromaWriter, Chunk, chroma_metadata
@@ -83,7 +83,7 @@ def _net(found: list[Difference], sign: int) -> int:
 
 
 def _require_run(connection: "psycopg.Connection", run: str) -> None:
-    there = ledger.exists(connection)
+    there = ledger_schema.exists(connection)
     if not (there and connection.execute("select 1 from scaleout.run where id = %s", (run,)).fetchone()):
         raise ConfigurationError(
             f"the ledger knows no run {run}", hint="what was copied is not known, so nothing can be taken back"
@@ -178,8 +178,8 @@ class _Carrier:
         dimensions = {wanted.name: wanted.dimension or self._column.dimension}
         rows, digest, _ = document_chunk.digests(self._connection, self._column, dimensions).get(wanted.name, (0, 0, 0))
         was_rows, was_digest = ledger.expected(self._connection, self._run).get(wanted.name, (0, 0))
-        batch = ledger.Batch(one, "carried", rows - was_rows, digest - was_digest, list(wanted.added))
-        ledger.add_batch(self._connection, self._run, batch)
+        entry = ledger.Entry(one, "carried", rows - was_rows, digest - was_digest, list(wanted.added))
+        ledger.add_entry(self._connection, self._run, entry)
         self._connection.commit()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from . import document_chunk, ledger
+from . import document_chunk, ledger, ledger_schema
 from .chroma_catalog import is_store
 from .copy_binary import VectorColumn
 from .database import connected
@@ -138,6 +138,6 @@ def _create(url: str, column: VectorColumn, run: str) -> None:
                 "the extension vector is not installed and this role may not create it",
                 hint="as an administrator, in this database: create extension vector",
             ) from error
-        ledger.require(connection)
+        ledger_schema.require(connection)
         created = document_chunk.create(connection, column)
         ledger.start_run(connection, run, created_table=created)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from . import document_chunk, ledger
+from . import document_chunk, ledger, ledger_schema
 from .changes import Change, Changes
 from .chroma_catalog import Catalog, Collection
 from .copy_binary import VectorColumn
@@ -93,7 +93,7 @@ def changed_since_copy(
 
     Without a scratch directory there is no falling back: UnknownFormat is raised.
     """
-    if not ledger.exists(connection) or not (known := ledger.copied_collections(connection, run)):
+    if not ledger_schema.exists(connection) or not (known := ledger.copied_collections(connection, run)):
         raise ConfigurationError(f"there is no bulk pass of run {run}", hint="run copy-vectors without --delta first")
     head = ledger.log_head(connection, run)
     copied = {one.id: (one.name, one.watermark) for one in known.values()}

@@ -82,8 +82,8 @@ class Exchange:
         gone = self._delete(dict.fromkeys(ids, known.name), {known.name: known.dimension})
         rows, digest = gone.get(known.name, (0, 0))
         if rows:
-            batch = ledger.Batch(known.id, "delta", -rows, -digest, [], written=0)
-            ledger.add_batch(self._connection, self._run, batch)
+            entry = ledger.Entry(known.id, "delta", -rows, -digest, [], written=0)
+            ledger.add_entry(self._connection, self._run, entry)
         ledger.mark_gone(self._connection, self._run, known.id)
         self._require_still()
         self._connection.commit()
@@ -232,11 +232,11 @@ class Exchange:
 
     def _note(self, changes: list[Change], results: dict[str, _Exchanged]) -> None:
         ids = {one.collection.name: one.collection.id for one in changes}
-        ledger.add_batches(
+        ledger.add_entries(
             self._connection,
             self._run,
             [
-                ledger.Batch(
+                ledger.Entry(
                     collection=ids[name],
                     kind="delta",
                     rows=len(one.ids) - one.gone_rows,

@@ -1,11 +1,10 @@
 """What was copied, written in the same transaction as the rows themselves.
 
-The ledger lives in the schema `scaleout` of the database that holds `document_chunk`. An administrator creates it
-(`SCHEMA_SQL`, `grant_sql`); the application's role only writes rows. One `batch` row stands for every transaction that
-changed `document_chunk`: which ids it wrote, and by how much it moved the collection's row count and digest. So at any
-moment, also after kill -9, for every collection of a run
+One entry, a row of `scaleout.batch` (`ledger_schema`), stands for every transaction that changed `document_chunk`:
+which ids it wrote, and by how much it moved the row count and digest of a collection. So at any moment, also after
+kill -9, for every collection of a run
 
-    sum(batch.rows), sum(batch.digest)  ==  count(*), sum(digest) over its rows in document_chunk
+    sum(entry.rows), sum(entry.digest)  ==  count(*), sum(digest) over its rows in document_chunk
 
 and that equality is what verification checks. `kind` is `before` (rows that were there before the run), `bulk`, `delta`
 or `repair`.
@@ -17,55 +16,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from .chroma_catalog import LogHead
-from .errors import ConfigurationError
-
-SCHEMA = "scaleout"
 
 GONE = -1
 """The watermark of a collection that the store no longer has."""
 
-SCHEMA_SQL = """
-create schema if not exists scaleout;
-create table if not exists scaleout.run (
-    id text primary key,
-    started_at timestamptz not null default now(),
-    created_table boolean not null default false,
-    log_head jsonb,
-    verified_at timestamptz,
-    verified_batch bigint
-);
-create table if not exists scaleout.collection (
-    run text not null references scaleout.run on delete cascade,
-    id text not null,
-    name text not null,
-    dimension integer not null,
-    watermark bigint not null,
-    primary key (run, id)
-);
-create table if not exists scaleout.batch (
-    number bigint generated always as identity primary key,
-    run text not null references scaleout.run on delete cascade,
-    collection text not null,
-    kind text not null,
-    first_key bigint,
-    last_key bigint,
-    rows bigint not null,
-    digest numeric not null,
-    written numeric,
-    ids text[] not null,
-    left_out jsonb not null default '[]',
-    finished_at timestamptz not null default now(),
-    unique (run, collection, kind, first_key)
-);
-alter table scaleout.batch alter column ids set storage external;
-"""
-
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Entry:
     """One transaction's change to one collection. Keys are `embeddings.id` of the Chroma store; None for a delta."""
 
     collection: str
@@ -88,39 +47,6 @@ class CopiedCollection:
     name: str
     dimension: int
     watermark: int
-
-
-def grant_sql(role: str) -> str:
-    """Return the statements that let the application's role write the ledger."""
-    name = sql.Identifier(role).as_string(None)
-    return (
-        f"grant usage on schema {SCHEMA} to {name};\n"
-        f"grant select, insert, update, delete on all tables in schema {SCHEMA} to {name};\n"
-        f"grant usage on all sequences in schema {SCHEMA} to {name};\n"
-    )
-
-
-def exists(connection: "psycopg.Connection") -> bool:
-    """Tell whether the ledger's tables are there."""
-    found = connection.execute("select to_regclass('scaleout.batch') is not null").fetchone()
-    return bool(found and found[0])
-
-
-def require(connection: "psycopg.Connection") -> None:
-    """Check that the ledger is there; create it when the role may (a copy outside a migration)."""
-    if exists(connection):
-        return
-    try:
-        with connection.transaction():
-            connection.execute(SCHEMA_SQL)
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise ConfigurationError(
-            "the schema scaleout (the ledger) is missing and this role may not create it",
-            hint=(
-                "as the server's administrator run shared.transfer.ledger.SCHEMA_SQL and grant_sql(<the"
-                " application's role>)"
-            ),
-        ) from error
 
 
 def start_run(connection: "psycopg.Connection", run: str, *, created_table: bool = False) -> None:
@@ -182,27 +108,27 @@ def mark_gone(connection: "psycopg.Connection", run: str, collection: str) -> No
     )
 
 
-def add_batch(connection: "psycopg.Connection", run: str, batch: Batch) -> None:
+def add_entry(connection: "psycopg.Connection", run: str, entry: Entry) -> None:
     """Record one transaction; must run inside it."""
-    add_batches(connection, run, [batch])
+    add_entries(connection, run, [entry])
 
 
-def add_batches(connection: "psycopg.Connection", run: str, batches: Iterable[Batch]) -> None:
+def add_entries(connection: "psycopg.Connection", run: str, entries: Iterable[Entry]) -> None:
     """Record what one transaction did to several collections; must run inside it."""
     values = [
         (
             run,
-            batch.collection,
-            batch.kind,
-            batch.first_key,
-            batch.last_key,
-            batch.rows,
-            batch.digest,
-            batch.written,
-            batch.ids,
-            json.dumps(batch.left_out),
+            entry.collection,
+            entry.kind,
+            entry.first_key,
+            entry.last_key,
+            entry.rows,
+            entry.digest,
+            entry.written,
+            entry.ids,
+            json.dumps(entry.left_out),
         )
-        for batch in batches
+        for entry in entries
     ]
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -330,7 +256,7 @@ def unverified(connection: "psycopg.Connection", run: str) -> set[str]:
     return {name for (name,) in rows}
 
 
-def newest_batch(connection: "psycopg.Connection") -> int:
+def newest_entry(connection: "psycopg.Connection") -> int:
     """Return the number of the newest ledger entry, 0 when there is none."""
     row = connection.execute("select coalesce(max(number), 0) from scaleout.batch").fetchone()
     assert row is not None

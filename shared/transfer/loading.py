@@ -24,7 +24,7 @@ from typing import Any
 
 import psycopg
 
-from . import document_chunk, ledger
+from . import document_chunk, ledger, ledger_schema
 from .batches import Batch, BatchWriter, Part, batch_rows, batches_of, rows_of
 from .chroma_catalog import Catalog, Collection
 from .copy_binary import VectorColumn
@@ -70,9 +70,9 @@ def copy_vectors(
     chosen = selection or Selection()
 
     with connected(url) as connection:
-        ledger.require(connection)
+        ledger_schema.require(connection)
         rows_before = ledger.summary(connection, run).rows
-        newest = ledger.newest_batch(connection)
+        newest = ledger.newest_entry(connection)
 
     def load(catalog: Catalog) -> tuple[int, int, float]:
         collections = chosen.of(catalog)
@@ -133,7 +133,7 @@ def _start(
     if not known:
         dimensions = {one.name: one.dimension or column.dimension for one in collections}
         for name, (rows, digest, _) in document_chunk.digests(connection, column, dimensions).items():
-            ledger.add_batch(connection, run, ledger.Batch(name, "before", rows, digest, []))
+            ledger.add_entry(connection, run, ledger.Entry(name, "before", rows, digest, []))
     ledger.set_log_head(connection, run, catalog.head, keep_first=True)
     ledger.add_collections(
         connection,

@@ -210,13 +210,13 @@ def _remove_files(options: argparse.Namespace, lines: JsonLines) -> dict[str, An
 
 
 def _create_table(options: argparse.Namespace, lines: JsonLines) -> dict[str, Any]:
-    from . import document_chunk, ledger
+    from . import document_chunk, ledger, ledger_schema
     from .copy_binary import VectorColumn
     from .database import connected, vectors_url
 
     column = VectorColumn(options.dimension, half=options.halfvec)
     with connected(vectors_url()) as connection:
-        ledger.require(connection)
+        ledger_schema.require(connection)
         created = document_chunk.create(connection, column)
         ledger.start_run(connection, options.run, created_table=created)
     settings = {"PGVECTOR_INITIALIZE_MAX_VECTOR_LENGTH": str(column.dimension)}

@@ -7,7 +7,7 @@ created it and nothing is left in it.
 
 from typing import Any
 
-from . import ledger
+from . import ledger_schema
 from .database import connected
 from .progress import Progress, silent
 
@@ -15,7 +15,7 @@ from .progress import Progress, silent
 def remove_vectors(url: str, *, run: str, progress: Progress = silent) -> dict[str, Any]:
     """Delete the run's rows; return how many, and whether the table went too."""
     with connected(url) as connection:
-        if not ledger.exists(connection):
+        if not ledger_schema.exists(connection):
             return {"run": run, "deleted": 0, "table_dropped": False}
         row = connection.execute(
             "select count(*), coalesce(sum(cardinality(ids)), 0)::bigint from scaleout.batch where run = %s", (run,)

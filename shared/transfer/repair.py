@@ -49,5 +49,5 @@ class Repair:
         found = document_chunk.digests(self._connection, self._column, dimensions)
         rows, digest, _ = found.get(collection.name, (0, 0, 0))
         was_rows, was_digest = ledger.expected(self._connection, self._run).get(collection.name, (0, 0))
-        correction = ledger.Batch(collection.id, "repair", rows - was_rows, digest - was_digest, ids)
-        ledger.add_batch(self._connection, self._run, correction)
+        correction = ledger.Entry(collection.id, "repair", rows - was_rows, digest - was_digest, ids)
+        ledger.add_entry(self._connection, self._run, correction)

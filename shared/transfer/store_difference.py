@@ -55,7 +55,7 @@ def note_foreign_rows(connection: "psycopg.Connection", run: str) -> int:
         "select id from document_chunk where id not in (select unnest(ids) from scaleout.batch where run = %s)", (run,)
     ).fetchall()
     named = tuple({"id": one, "code": _FOREIGN} for (one,) in foreign)
-    ledger.add_batch(connection, run, ledger.Batch("", _FOREIGN, 0, 0, [], left_out=named))
+    ledger.add_entry(connection, run, ledger.Entry("", _FOREIGN, 0, 0, [], left_out=named))
     return len(named)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from . import document_chunk, ledger
+from . import document_chunk, ledger, ledger_schema
 from .chroma_catalog import Catalog, Collection, read_catalog
 from .comparison import RowComparison
 from .copy_binary import VectorColumn
@@ -63,7 +63,7 @@ def verify_vectors(
     started = time.perf_counter()
     chosen = selection or Selection()
     with connected(url) as connection:
-        if not ledger.exists(connection):
+        if not ledger_schema.exists(connection):
             raise ConfigurationError("there is no ledger", hint="run copy-vectors first")
         copied = {one.id: one.watermark for one in ledger.copied_collections(connection, run).values()}
         head = ledger.log_head(connection, run) if ledger.was_verified(connection, run) else None

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from shared.transfer import delta, document_chunk, ledger, loading, verification
+from shared.transfer import delta, document_chunk, ledger, ledger_schema, loading, verification
 from shared.transfer.copy_binary import VectorColumn
 from shared.transfer.database import conninfo
 
@@ -85,9 +85,9 @@ def make_target(database: Any, tmp_path: Path) -> Callable[..., Target]:
     def make(dimension: int = 16, *, half: bool = False) -> Target:
         with psycopg.connect(database.superuser_url, autocommit=True) as connection:
             connection.execute("create extension vector")
-            connection.execute(ledger.SCHEMA_SQL)
-            connection.execute(ledger.SCHEMA_SQL)  # idempotent, as the phases rely on
-            connection.execute(ledger.grant_sql("openwebui"))
+            connection.execute(ledger_schema.SCHEMA_SQL)
+            connection.execute(ledger_schema.SCHEMA_SQL)  # idempotent, as the phases rely on
+            connection.execute(ledger_schema.grant_sql("openwebui"))
         column = VectorColumn(dimension, half=half)
         with psycopg.connect(database.app_url) as connection:
             assert document_chunk.create(connection, column)

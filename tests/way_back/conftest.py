@@ -13,7 +13,17 @@ import pytest
 from chromadb.config import Settings
 from psycopg.types.json import Jsonb
 
-from shared.transfer import carry_back, delta, document_chunk, files, ledger, loading, store_difference, verification
+from shared.transfer import (
+    carry_back,
+    delta,
+    document_chunk,
+    files,
+    ledger,
+    ledger_schema,
+    loading,
+    store_difference,
+    verification,
+)
 from shared.transfer.copy_binary import VectorColumn
 from shared.transfer.database import conninfo
 
@@ -140,8 +150,8 @@ def migrate(database: Any, tmp_path: Path, full_disk: Callable[[dict[str, int], 
         shutil.copytree(full_disk(collections, zero_vector), disk)
         with psycopg.connect(database.superuser_url, autocommit=True) as connection:
             connection.execute("create extension vector")
-            connection.execute(ledger.SCHEMA_SQL)
-            connection.execute(ledger.grant_sql("openwebui"))
+            connection.execute(ledger_schema.SCHEMA_SQL)
+            connection.execute(ledger_schema.grant_sql("openwebui"))
         column = VectorColumn(column_dimension, half=half)
         with psycopg.connect(database.app_url) as connection:
             document_chunk.create(connection, column)
