@@ -35,8 +35,12 @@ from .errors import NotAStore, UnknownFormat
 
 DATABASE_FILE = "chroma.sqlite3"
 
-_METADATA_SEGMENT = "urn:chroma:segment/metadata/sqlite"
-_VECTOR_SEGMENTS = {"urn:chroma:segment/vector/hnsw-local-persisted", "urn:chroma:segment/vector/hnsw-local-memory"}
+_SEGMENT_KINDS = {
+    b"urn:chroma:segment/metadata/sqlite",
+    b"urn:chroma:segment/vector/hnsw-local-persisted",
+    b"urn:chroma:segment/vector/hnsw-local-memory",
+}
+_SCOPES = {b"METADATA": "METADATA", b"VECTOR": "VECTOR"}
 _MOST_MAPPED = 1 << 40  # SQLite cuts it down to its own limit, 2 GiB as a rule
 
 
@@ -222,21 +226,18 @@ class _Store:
     path: Path
     segments: dict[str, dict[str, str]]
     applied: dict[str, int]
-    spaces: dict[str, str]
-    log: "dict[bytes, array[int]]"
+    log: "dict[str, array[int]]"
     start: int
     columns: set[str]
 
     @classmethod
     def read(cls, db: sqlite3.Connection, path: Path, start: int, columns: set[str]) -> "_Store":
         applied = db.execute("select segment_id, seq_id from max_seq_id")
-        spaces = db.execute("select collection_id, str_value from collection_metadata where key = 'hnsw:space'")
         return cls(
             db=db,
             path=path,
             segments=_segments(db),
             applied={segment.decode(): seq_id(value) for segment, value in applied},
-            spaces={one.decode(): value.decode() for one, value in spaces if value},
             log=_read_log(db, start),
             start=start,
             columns=columns,
@@ -286,7 +287,9 @@ class _Store:
 
     def _space(self, row: dict[str, Any]) -> str:
         """Return the distance: from the collection's metadata, else as it is configured, else l2."""
-        space = self.spaces.get(row["id"]) or configured_space(self.db, self.columns, row["id"]) or "l2"
+        wanted = "select str_value from collection_metadata where collection_id = ? and key = 'hnsw:space'"
+        value = self.db.execute(wanted, (row["id"],)).fetchone()
+        space = as_text(value and value[0]) or configured_space(self.db, self.columns, row["id"]) or "l2"
         if space not in SPACES:
             raise UnknownFormat(f"collection {row['name']} has the distance {space}")
         return space
@@ -305,7 +308,7 @@ class _Store:
         return found.get("METADATA", ""), found.get("VECTOR", "")
 
     def _seqs(self, row: dict[str, Any]) -> "array[int]":
-        return self.log.get(_topic(row).encode(), _NOTHING)
+        return self.log.get(_topic(row), _NOTHING) if self.log else _NOTHING
 
 
 def _topic(row: dict[str, Any]) -> str:
@@ -315,11 +318,14 @@ def _topic(row: dict[str, Any]) -> str:
 def _segments(db: sqlite3.Connection) -> dict[str, dict[str, str]]:
     """Return for every collection the ids of its METADATA and VECTOR segments, as far as they are there yet."""
     found: dict[str, dict[str, str]] = defaultdict(lambda: {"METADATA": "", "VECTOR": ""})
-    for raw in db.execute("select collection, id, type, scope from segments where collection is not null"):
-        collection, segment, kind, scope = map(as_text, raw)
-        if scope not in found[collection] or (kind != _METADATA_SEGMENT and kind not in _VECTOR_SEGMENTS):
-            raise UnknownFormat(f"collection {collection} has a segment of type {kind}, scope {scope}")
-        found[collection][scope] = segment
+    for collection, segment, kind, scope in db.execute(
+        "select collection, id, type, scope from segments where collection is not null"
+    ):
+        name = _SCOPES.get(scope)
+        if name is None or kind not in _SEGMENT_KINDS:
+            what = f"a segment of type {as_text(kind)}, scope {as_text(scope)}"
+            raise UnknownFormat(f"collection {as_text(collection)} has {what}")
+        found[collection.decode()][name] = segment.decode()
     return found
 
 
@@ -329,11 +335,11 @@ def _flushed_by_pickle(folder: Path) -> int:
     return (read_id_map(pickle).max_seq_id or 0) if folder.name and pickle.is_file() else 0
 
 
-def _read_log(db: sqlite3.Connection, start: int) -> "dict[bytes, array[int]]":
+def _read_log(db: sqlite3.Connection, start: int) -> "dict[str, array[int]]":
     """Return the records after `start`, ascending, by topic. One scan of the log; the vectors in it are not touched."""
     seen: dict[bytes, array[int]] = defaultdict(lambda: array("q"))
     for seq, topic in db.execute(
         "select seq_id, topic from embeddings_queue where seq_id > ? order by seq_id", (start,)
     ):
         seen[topic].append(seq)
-    return seen
+    return {topic.decode(): seqs for topic, seqs in seen.items()}

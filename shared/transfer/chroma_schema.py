@@ -42,7 +42,7 @@ def collection_rows(db: sqlite3.Connection, columns: set[str], tables: set[str])
         owner, join = f"'{DEFAULT_TENANT}', '{DEFAULT_DATABASE}'", ""
     names = ("id", "name", "dimension", "tenant", "database", "topic")
     rows = db.execute(f"select c.id, c.name, c.dimension, {owner}, {topic} from collections c {join} order by c.rowid")
-    return [dict(zip(names, map(as_text, row), strict=True)) for row in rows]
+    return [dict(zip(names, [one.decode() if type(one) is bytes else one for one in row], strict=True)) for row in rows]
 
 
 def configured_space(db: sqlite3.Connection, columns: set[str], collection: str) -> str | None:

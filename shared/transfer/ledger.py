@@ -22,6 +22,12 @@ from .chroma_catalog import LogHead
 GONE = -1
 """The watermark of a collection that the store no longer has."""
 
+_COLLECTION = """lateral (
+    select name, dimension from scaleout.collection where run = b.run and id = b.collection limit 1
+) c"""
+"""The collection of an entry `b`, looked up by its key: both tables were just filled, nobody has analyzed them, and the
+planner, which takes them for tiny, would join them by comparing each with each. The limit keeps it from doing so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -155,7 +161,7 @@ def expected(
     """Return (rows, digest) that document_chunk must hold, by collection name; of these names only, if given."""
     rows = connection.execute(
         "select coalesce(c.name, b.collection) as name, sum(b.rows)::bigint, sum(b.digest) from scaleout.batch b"
-        " left join scaleout.collection c on c.run = b.run and c.id = b.collection where b.run = %s"
+        f" left join {_COLLECTION} on true where b.run = %s"
         " and (%s::text[] is null or coalesce(c.name, b.collection) = any(%s)) group by 1",
         (run, *[None if names is None else list(names)] * 2),
     )
@@ -166,7 +172,7 @@ def own_rows(connection: "psycopg.Connection", run: str) -> dict[str, int]:
     """Return how many rows the run has in document_chunk, by collection name."""
     rows = connection.execute(
         "select coalesce(c.name, b.collection), coalesce(sum(b.rows) filter (where b.kind <> 'before'), 0)::bigint"
-        " from scaleout.batch b left join scaleout.collection c on c.run = b.run and c.id = b.collection"
+        f" from scaleout.batch b left join {_COLLECTION} on true"
         " where b.run = %s group by 1 having sum(b.rows) <> 0",
         (run,),
     )
@@ -192,7 +198,7 @@ def summary(connection: "psycopg.Connection", run: str) -> Summary:
     ).fetchone()
     findings = connection.execute(
         "with found as (select distinct c.name, f ->> 'id' as id, f ->> 'code' as code from scaleout.batch b"
-        " join scaleout.collection c on c.run = b.run and c.id = b.collection,"
+        f" cross join {_COLLECTION},"
         " jsonb_array_elements(b.left_out) f where b.run = %s and b.left_out <> '[]'),"
         " numbered as (select *, row_number() over w, count(*) over (partition by code) from found"
         " window w as (partition by code order by name, id))"
@@ -249,7 +255,7 @@ def unverified(connection: "psycopg.Connection", run: str) -> set[str]:
     """Return the names of collections that changed since the last verification (all, if there was none)."""
     rows = connection.execute(
         "select distinct coalesce(c.name, b.collection) from scaleout.batch b join scaleout.run r on r.id = b.run"
-        " left join scaleout.collection c on c.run = b.run and c.id = b.collection"
+        f" left join {_COLLECTION} on true"
         " where b.run = %s and b.number > coalesce(r.verified_batch, 0)",
         (run,),
     )
@@ -284,7 +290,7 @@ def unverified_writes(connection: "psycopg.Connection", run: str) -> dict[str, W
         "select c.name, c.dimension, array_agg(i.one) filter (where i.one is not null),"
         " case when bool_and(b.written is not null) then sum(b.written) filter (where coalesce(i.at, 1) = 1) end"
         " from scaleout.batch b join scaleout.run r on r.id = b.run"
-        " join scaleout.collection c on c.run = b.run and c.id = b.collection"
+        f" cross join {_COLLECTION}"
         " left join lateral unnest(b.ids) with ordinality i(one, at) on true"
         " where b.run = %s and b.number > coalesce(r.verified_batch, 0) group by 1, 2",
         (run,),
