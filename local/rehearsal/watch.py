@@ -102,6 +102,7 @@ class Watch:
         asked = queries(board)
         alerts = wait_until(lambda: self._judged(prometheus), "the first evaluation of the rules", PATIENCE_SECONDS)
         silent = self._await_data(prometheus, asked)
+        build.mkdir(parents=True, exist_ok=True)
         page, photo = build / "dashboard.html", build / "dashboard.png"
         page.write_text(picture.draw(board, prometheus, self._began, time.time()))
         drawn = browser.photograph(page, photo, *picture.size(board))
