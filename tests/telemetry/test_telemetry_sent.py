@@ -90,6 +90,15 @@ def test_the_spans_of_a_run_hang_below_the_hosts_trace(told):
     assert None not in parents
 
 
+def test_the_events_and_the_spans_of_a_run_are_one_trace(told):
+    for run in (told.refused, told.migrated, told.halted):
+        mine = [i for i in told.ingestion.items if (i["data"]["baseData"].get("properties") or {}).get("run") == run]
+        kinds = ("EventData", "RemoteDependencyData", "MessageData")
+        traces = {i["tags"].get("ai.operation.id") for i in mine if i["data"]["baseType"] in kinds}
+        assert len(traces) == 1, traces
+        assert traces != {None}
+
+
 def test_calls_of_postgresql_kubernetes_and_azure_are_dependencies_of_the_run(told):
     mine = [d for d in told.ingestion.table("AppDependencies") if d["properties"].get("run") == told.migrated]
     kinds = {d.get("type") for d in mine}
