@@ -1,7 +1,7 @@
 """`python -m benchmarks`: measure, and write build/benchmarks.json and docs/benchmarks.md.
 
 Everything runs on one embedded PostgreSQL with the same settings, one after the other. Rates are medians of the
-repeats; the peer, which takes minutes, runs once, on the same store.
+repeats; the peer, which takes minutes, runs once, between ours on the same store.
 """
 
 import argparse
@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,13 @@ class Benchmarks:
 
     def run(self) -> dict[str, Any]:
         """Measure every size, then what belongs to one size only."""
-        sizes = []
-        for rows, dimension in self._options.sizes:
-            store = self._store(rows, dimension)
-            sizes.append(self._measure(store, rows, dimension))
-        middle = next(one for one in reversed(sizes) if one["rows"] <= 100_000 and one["dimension"] == 384)
-        store = self._options.folder / f"{middle['rows']}x384"
-        peer, peer_indexed = self._peer(store), self._peer(store, "--indexes")
+        compared = next(one for one in reversed(self._options.sizes) if one[0] <= 100_000 and one[1] == 384)
+        store = self._store(*compared)
+        peers: list[dict[str, Any]] = []
+        between = (lambda: peers.append(self._peer(store)), lambda: peers.append(self._peer(store, "--indexes")))
+        sizes = [self._measure(*size, between=between if size == compared else ()) for size in self._options.sizes]
+        middle = next(one for one in sizes if (one["rows"], one["dimension"]) == compared)
+        peer, peer_indexed = peers
         against = self._against_limit(store)
         recalls = self._recall(20_000, recall.EXACT, recall.IVFFLAT, recall.IVFFLAT_ROOT, recall.HNSW)
         recalls_large = self._recall(middle["rows"], recall.EXACT, recall.IVFFLAT)
@@ -101,7 +102,8 @@ class Benchmarks:
         return {
             "read_load_ratio": round(middle["load_rows_per_second"] / peer["rows_per_second"], 2),
             "equal_end_state_ratio": round(middle["end_rows_per_second"] / peer_indexed["rows_per_second"], 2),
-            "load_vs_copy_limit": against["ratio"],
+            "load_vs_copy_limit": round(against["load_rows_per_second"] / against["psql_rows_per_second"], 3),
+            "load_vs_copy_in_line": round(against["load_rows_per_second"] / against["psql_in_line_rows_per_second"], 3),
             "worker_peak_mb": max(one["worker_peak_mb"] for one in sizes),
             "peak_300k_over_100k": round(last["worker_peak_mb"] / middle["worker_peak_mb"], 3),
             **deltas.ratios(sizes),
@@ -148,13 +150,19 @@ class Benchmarks:
         finally:
             self._server.drop_database(name)
 
-    def _measure(self, store: Path, rows: int, dimension: int) -> dict[str, Any]:
-        """Load, index, verify and change one store, `repeats` times."""
-        _say(f"{rows:,} × {dimension}")
-        found = [
-            self._once(store, rows)
-            for _ in range(self._options.repeats if rows < 300_000 else max(1, self._options.repeats - 1))
-        ]
+    def _measure(self, rows: int, dimension: int, *, between: Sequence[Callable[[], None]] = ()) -> dict[str, Any]:
+        """Load, index, verify and change one store, `repeats` times; `between` these, measure what it is compared
+        with, so that a machine that is slower for a while is so for both."""
+        store = self._store(rows, dimension)
+        found = []
+        others = iter(between)
+        for _ in range(self._options.repeats if rows < 300_000 else max(1, self._options.repeats - 1)):
+            _say(f"{rows:,} × {dimension}")
+            found.append(self._once(store, rows))
+            for other in islice(others, 1):
+                other()
+        for other in others:
+            other()
         median = {key: round(statistics.median(one[key] for one in found), 3) for key in found[0]}
         return {
             "rows": rows,
@@ -217,21 +225,17 @@ class Benchmarks:
         _say("the limit")
         collections, rows = limit.read_rows(store, 100_000)
         count = sum(map(len, rows.values()))
-        ours, theirs = [], []
+        seconds: dict[str, list[float]] = {"psql": [], "psql_in_line": [], "load": []}
+        folder = self._folder / "packed"
         for _ in range(self._options.repeats):
             with self._database() as url:
-                theirs.append(limit.time_psql(url, self._folder / "packed", collections, rows, 1))
+                seconds["psql"].append(limit.time_psql(url, folder, collections, rows, 1))
             with self._database() as url:
-                ours.append(limit.time_load(url, collections, rows, 1))
-        best = statistics.median(theirs)
-        load = statistics.median(ours)
-        return {
-            "rows": count,
-            "connections": 1,
-            "psql_rows_per_second": round(count / best),
-            "load_rows_per_second": round(count / load),
-            "ratio": round(best / load, 3),
-        }
+                seconds["load"].append(limit.time_load(url, collections, rows, 1))
+            with self._database() as url:
+                seconds["psql_in_line"].append(limit.time_psql(url, folder, collections, rows, 1, in_line=True))
+        rates = {f"{name}_rows_per_second": round(count / statistics.median(some)) for name, some in seconds.items()}
+        return {"rows": count, "connections": 1, **rates}
 
     def _recall(self, rows: int, *candidates: recall.Candidate) -> list[dict[str, Any]]:
         _say(f"recall with {rows:,} rows")

@@ -1,7 +1,8 @@
 """The limit: psql's `\\copy` of the same bytes, and our load stage alone against it, with as many connections.
 
-Both get the same rows: the bytes are packed once into files for psql; our load stage gets the rows as its reader would
-hand them over, packs, hashes, sends and writes the ledger. So the difference is what our load costs beyond sending
+Both get the same rows. The bytes are packed once into files for psql; our load stage gets the rows as its reader would
+hand them over, packs, hashes, sends and writes the ledger. psql fills the table as Open WebUI makes it, and once more a
+table that keeps its rows in line, as ours is during a load: then the difference is what our load costs beyond sending
 bytes.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.transfer import document_chunk, ledger, ledger_schema
+from shared.transfer import document_chunk, inline_vectors, ledger, ledger_schema
 from shared.transfer.batches import MOST_ROWS, BatchWriter, Part, batches_of
 from shared.transfer.chroma_catalog import Collection, read_catalog
 from shared.transfer.chroma_store import ChromaStore
@@ -55,8 +56,19 @@ def read_rows(store: Path, limit: int) -> tuple[list[Collection], dict[str, Rows
     return chosen, read
 
 
-def time_psql(url: str, folder: Path, collections: list[Collection], rows: dict[str, Rows], connections: int) -> float:
+def time_psql(
+    url: str,
+    folder: Path,
+    collections: list[Collection],
+    rows: dict[str, Rows],
+    connections: int,
+    *,
+    in_line: bool = False,
+) -> float:
     """Return seconds that psql needs for the packed bytes, in as many sessions as `connections`."""
+    if in_line:
+        with connected(url) as connection:
+            inline_vectors.keep_in_line(connection, COLUMN)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for part in range(connections):
@@ -105,6 +117,7 @@ def time_load(url: str, collections: list[Collection], rows: dict[str, Rows], co
     """Return seconds of our load stage in as many processes."""
     with connected(url) as connection:
         ledger_schema.require(connection)
+        inline_vectors.keep_in_line(connection, COLUMN)
         ledger.start_run(connection, "load")
         ledger.add_collections(
             connection, "load", [ledger.CopiedCollection(c.id, c.name, c.dimension or 0, 1) for c in collections]

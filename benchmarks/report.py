@@ -13,6 +13,7 @@ Made by `make bench` on {cores} cores (load average {load:.1f}, Python {python})
 | read + load, data only, against the peer | {read_load_ratio:.1f} × | ≥ 20 × |
 | with btree, GIN and vector index, against the peer | {equal_end_state_ratio:.1f} × | ≥ 8 × |
 | load stage against psql `\\copy`, same bytes and connections | {load_vs_copy_limit:.0%} | ≥ 95 % |
+| the same, if psql's rows stay in line, too | {load_vs_copy_in_line:.0%} | |
 | peak memory of a worker | {worker_peak_mb:.0f} MB | ≤ 250 MB |
 | peak memory, largest store over 100k rows | {peak_300k_over_100k:.2f} × | ≤ 1.15 × |
 | after the stop, 1 % of rows changed during the bulk pass, largest store over 10k rows | \
@@ -53,7 +54,8 @@ The peer is `collection.get` in pages of 1,000 and Open WebUI's own insert; it c
 |---|---|---|
 | peer, data only | {bare:.0f} | {bare_mb} |
 | peer, with Open WebUI's indexes | {indexed:.0f} | {indexed_mb} |
-| psql `\\copy` of packed files, {connections} connection | {psql:,} | |
+| psql `\\copy` of packed files, table as Open WebUI makes it, {connections} connection | {psql:,} | |
+| psql `\\copy` of packed files, rows in line, {connections} connection | {psql_in_line:,} | |
 | our load stage (pack, hash, COPY, ledger), {connections} connection | {load:,} | |
 """
 
@@ -105,6 +107,7 @@ def render(found: dict[str, Any]) -> str:
             indexed_mb=indexed["peak_mb"],
             connections=limit["connections"],
             psql=limit["psql_rows_per_second"],
+            psql_in_line=limit["psql_in_line_rows_per_second"],
             load=limit["load_rows_per_second"],
         )
     )
@@ -123,7 +126,7 @@ def _recall(lines: list[dict[str, Any]], rows: str) -> str:
 def _repeats(count: int) -> str:
     if count == 1:
         return "each measured once"
-    return f"medians of {count} runs, one fewer of loading the largest store; the peer ran once"
+    return f"medians of {count} runs, one fewer of loading the largest store; the peer ran once, between ours"
 
 
 def _scalars(found: dict[str, Any]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from typing import Any
 
 import psycopg
 
-from . import document_chunk, ledger, ledger_schema
+from . import document_chunk, inline_vectors, ledger, ledger_schema
 from .batches import Batch, BatchWriter, Part, batch_rows, batches_of, rows_of
 from .chroma_catalog import Catalog, Collection
 from .copy_binary import VectorColumn
@@ -79,6 +79,7 @@ def copy_vectors(
         with connected(url) as connection:
             column = document_chunk.require_table(connection)
             require_movable(catalog, collections, column)
+            inline_vectors.keep_in_line(connection, column)
             careful = _start(connection, run, catalog, collections, column) or catalog.reader != "files"
             connection.commit()
             parts = remaining_parts(connection, run, catalog, collections)
@@ -103,6 +104,7 @@ def copy_vectors(
         copy, fingerprint = private_copy(store, scratch, progress=progress)
         (moved, listed, peak), reader = with_fallback(store, copy, scratch, load, selection=chosen, progress=progress)
     with connected(url) as connection:
+        inline_vectors.reset(connection)
         summary = ledger.summary(connection, run)
     return {
         "run": run,

@@ -7,7 +7,7 @@ created it and nothing is left in it.
 
 from typing import Any
 
-from . import ledger_schema
+from . import inline_vectors, ledger_schema
 from .database import connected
 from .progress import Progress, silent
 
@@ -36,6 +36,7 @@ def remove_vectors(url: str, *, run: str, progress: Progress = silent) -> dict[s
                 deleted += connection.execute("delete from document_chunk where id = any(%s)", (batch[0],)).rowcount
             connection.commit()
         dropped = _drop_table(connection, run)
+        inline_vectors.reset(connection)  # a load that was killed may have left it
         connection.execute("delete from scaleout.run where id = %s", (run,))
         return {"run": run, "deleted": deleted, "table_dropped": dropped}
 
