@@ -42,6 +42,7 @@ def collection_rows(db: sqlite3.Connection, columns: set[str], tables: set[str])
         owner, join = f"'{DEFAULT_TENANT}', '{DEFAULT_DATABASE}'", ""
     names = ("id", "name", "dimension", "tenant", "database", "topic")
     rows = db.execute(f"select c.id, c.name, c.dimension, {owner}, {topic} from collections c {join} order by c.rowid")
+    # `as_text`, written out: there may be thousands of collections, and they are read after the stop.
     return [dict(zip(names, [one.decode() if type(one) is bytes else one for one in row], strict=True)) for row in rows]
 
 

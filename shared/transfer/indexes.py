@@ -123,9 +123,8 @@ def _statements(plan: IndexPlan, column: VectorColumn, existing: dict[str, str])
 def _most_helpers(plan: IndexPlan) -> dict[str, int]:
     """Return how many processes may help a build at most, where the server's own number is not the best. Pure.
 
-    ivfflat's k-means and insertions are one process's work: helpers made 100,000 rows at most a fifth faster, and took
-    the processor from the text index. That one in turn must leave something to the vector index beside it: small
-    servers have two cores.
+    ivfflat's k-means and insertions are one process's work: helpers hardly hasten it, and take the processor from the
+    text index. That one in turn must leave something to the vector index beside it: small servers have two cores.
     """
     if plan.method == "none":
         return {}

@@ -1,9 +1,10 @@
 """Keeps vectors in line while the bulk is loaded, where a row takes a page of its own anyway.
 
 PostgreSQL moves what makes a row longer than 2 KB out of line: a vector of 1,536 floats becomes four rows of the TOAST
-table, with an entry each in its index. Only one such row fits a page in any case, so in line it takes no more space, a
-quarter less work while loading, and an exact search, which reads every vector of a collection, a third of the time.
-Vectors of half a page or less would leave pages half empty: these go where PostgreSQL puts them.
+table, with an entry each in its index. Only one such row fits a page in any case, so in line it takes no more space,
+the server has less to do for it (docs/benchmarks.md has psql's rates both ways), and an exact search, which reads every
+vector of a collection, reads one page for it instead of five. Vectors of half a page or less would leave pages half
+empty: these go where PostgreSQL puts them.
 
 It is a storage parameter of the table, for new rows only. It is reset after the load: the table is then exactly as
 Open WebUI makes it.
@@ -11,6 +12,8 @@ Open WebUI makes it.
 Source: PostgreSQL documentation, CREATE TABLE "Storage Parameters", toast_tuple_target; pgvector README, "Why isn't a
 query using an index?", on vectors stored in line.
 """
+
+from contextlib import suppress
 
 import psycopg
 
@@ -52,10 +55,8 @@ def _target(connection: "psycopg.Connection") -> str | None:
 
 
 def _alter(connection: "psycopg.Connection", how: str) -> None:
-    try:
-        with connection.transaction():
-            connection.execute("set local lock_timeout = '5s'")  # a vacuum gives way, another attempt's DDL may not
-            connection.execute(f"alter table document_chunk {how}")
-            connection.execute("set local lock_timeout = default")
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable):
-        return
+    refusals = (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable)
+    with suppress(*refusals), connection.transaction():
+        connection.execute("set local lock_timeout = '5s'")  # a vacuum gives way, another attempt's DDL may not
+        connection.execute(f"alter table document_chunk {how}")
+        connection.execute("set local lock_timeout = default")
