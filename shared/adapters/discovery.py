@@ -18,8 +18,8 @@ _NO_FILE = Path(os.devnull, "none")
 
 
 class _InMemory(dynamic.LazyDiscoverer):
-    def __init__(self, asking: Any, cache_file: str | None) -> None:
-        super().__init__(asking, cache_file or str(_NO_FILE))  # type: ignore[no-untyped-call]
+    def __init__(self, asking: Any, _cache_file: None) -> None:
+        super().__init__(asking, str(_NO_FILE))  # type: ignore[no-untyped-call]
 
     def _write_cache(self) -> None:
         """Write nothing."""
