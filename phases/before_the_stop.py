@@ -6,6 +6,8 @@ from typing import Any
 
 from phases.switch_plan import Plan
 from shared import deployments, manifests
+from shared.container_environment import read_sources
+from shared.environment_order import unexpanded
 from shared.errors import ConfigurationError, MigrationError
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
@@ -19,11 +21,10 @@ NEEDED = (("patch", "deployments", "apps"), ("update", "deployments", "apps"), (
 def prepare(plan: Plan, live: Manifest, indexes: dict[str, Any], ports: Ports) -> Manifest:
     """Check again, try the switch without doing it, and return its patch; ConfigurationError lists every problem."""
     settings = [{"name": name, "value": value} for name, value in indexes["plan"]["settings"].items()]
-    environment = deployments.over_references(live, plan.facts.container, (*plan.environment, *settings))
-    patch = deployments.switch_patch(plan.facts, plan.files_claim, environment, {})
+    patch = deployments.switch_patch(live, plan.facts, plan.files_claim, (*plan.environment, *settings))
     problems = [*_cluster_problems(plan, live, ports.cluster), *_database_problems(plan, ports)]
     if not problems:
-        problems = _refused(plan, patch, ports.cluster)
+        problems = _refused(plan, live, patch, ports.cluster)
     if problems:
         raise ConfigurationError(
             f"Open WebUI was not stopped, because after the stop this would fail: {'; '.join(problems)}",
@@ -103,11 +104,25 @@ def _database_problems(plan: Plan, ports: Ports) -> list[str]:
     return problems
 
 
-def _refused(plan: Plan, patch: Manifest, cluster: Cluster) -> list[str]:
-    """What the API server says to the switch, quotas and admission webhooks included."""
+def _refused(plan: Plan, live: Manifest, patch: Manifest, cluster: Cluster) -> list[str]:
+    """What the API server says to the switch, quotas and admission webhooks included, and what it would make of it."""
     try:
         tried = cluster.patch("Deployment", plan.deployment, patch, dry_run=True)
     except MigrationError as error:
         return [error.message]
     mounted = deployments.volume_of_claim(tried, plan.files_claim)
-    return [] if mounted == plan.facts.volume else [f"the switched Deployment would not mount {plan.files_claim}"]
+    problems = [] if mounted == plan.facts.volume else [f"the switched Deployment would not mount {plan.files_claim}"]
+    return problems + _variable_problems(plan, live, patch, tried, cluster)
+
+
+def _variable_problems(plan: Plan, live: Manifest, patch: Manifest, tried: Manifest, cluster: Cluster) -> list[str]:
+    """Whether the switched container's variables come out as they were sent, in that order, all references expanded."""
+    before, after = (deployments.container(one, plan.facts.container) for one in (live, tried))
+    sent = [e["name"] for e in deployments.container(patch, plan.facts.container)["env"] if "name" in e]
+    held = [entry["name"] for entry in after.get("env") or []]
+    if held != sent:
+        return [f"the API server would make the variables {', '.join(held)} of {', '.join(sent)}"]
+    sources = read_sources(cluster, after)
+    already = unexpanded(before.get("env") or [], sources)
+    missing = sorted(unexpanded(after.get("env") or [], sources) - already)
+    return [f"variable {name} refers to {reference}, which nothing before it sets" for name, reference in missing]

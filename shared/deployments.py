@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared import data_volume
+from shared.environment_order import replacing
 from shared.ports import Manifest
 from shared.survey import DatabaseAddress, DeploymentFacts
 
@@ -117,9 +118,11 @@ def parse_database_url(url: str) -> DatabaseAddress | None:
 
 
 def switch_patch(
-    facts: DeploymentFacts, files_claim: str, environment: Sequence[Manifest], annotations: Mapping[str, str]
+    deployment: Manifest, facts: DeploymentFacts, files_claim: str, environment: Sequence[Manifest]
 ) -> Manifest:
     """The strategic merge patch that turns the stopped Deployment into one that serves from the new stores.
+
+    `environment`: what is set beside the user's own variables. The patch says all of them, so their order is ours.
 
     Recreate, because server-side apply cannot switch a defaulted RollingUpdate (source: facts §7) and two pods on
     two stores must never answer at once.
@@ -129,29 +132,16 @@ def switch_patch(
         "livenessProbe": _probe("/health", facts.port, period_seconds=10, failure_threshold=6),
         "startupProbe": _probe("/ready", facts.port, period_seconds=1, failure_threshold=300),
     }
-    main: dict[str, Any] = {"name": facts.container, "env": list(environment), **probes}
+    variables = replacing(container(deployment, facts.container).get("env") or [], environment)
+    main: dict[str, Any] = {"name": facts.container, "env": variables, **probes}
     volume = {"name": facts.volume, "persistentVolumeClaim": {"claimName": files_claim}}
     return {
-        "metadata": {"annotations": dict(annotations)},
         "spec": {
             "replicas": 1,
             "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
             "template": {"spec": {"containers": [main], "volumes": [volume]}},
         },
     }
-
-
-def over_references(deployment: Manifest, container_name: str, environment: Sequence[Manifest]) -> tuple[Manifest, ...]:
-    """These entries so that they also win where the user's entry of the same name refers to a Secret or ConfigMap.
-
-    A merged entry with both `value` and `valueFrom` is refused by the API server.
-    """
-    main = container(deployment, container_name)
-    refers = {entry["name"] for entry in main.get("env") or [] if entry.get("valueFrom")}
-    return tuple(
-        entry | {"valueFrom": None} if entry.get("value") is not None and entry["name"] in refers else entry
-        for entry in environment
-    )
 
 
 def parked(recorded: Manifest) -> Manifest:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared import jobs
-from shared.deployments import container, environment_entry, pod_spec
+from shared.deployments import container, pod_spec
+from shared.environment_order import with_references
 from shared.errors import PermanentError, TransientError
 from shared.model import Brief, Progress
 from shared.names import Names
@@ -144,7 +145,7 @@ def job_manifest(job: MoverJob, deployment: Manifest) -> Manifest:
                 "name": "mover",
                 "image": job.facts.image,
                 "command": ["python3", f"{CODE}/{ARCHIVE}", *job.arguments],
-                "env": [e for name in DATABASE_VARIABLES if (e := environment_entry(main, name))],
+                "env": with_references(main.get("env") or [], DATABASE_VARIABLES),
                 "volumeMounts": mounts,
                 "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
             }

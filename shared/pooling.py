@@ -78,13 +78,9 @@ def advice(
 
 
 def variables(secret: str, key: str, server_port: int) -> list[dict[str, Any]]:
-    """The container's variables that lead it through PgBouncer; first, because others refer to DATABASE_URL.
-
-    The empty fields take away what the user's own entry may say: the API server refuses an entry with two sources.
-    """
-    reference = {"secretKeyRef": {"name": secret, "key": key}, "configMapKeyRef": None}
+    """The container's variables that lead it through PgBouncer."""
     return [
-        {"name": "DATABASE_URL", "value": None, "valueFrom": reference},
+        {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}},
         {"name": DIRECT_PORT_VARIABLE, "value": str(server_port)},
     ]
 

@@ -7,6 +7,7 @@ variables, so changing them replaces the pods one after the other.
 from collections.abc import Mapping
 
 from shared import autoscaling, deployments
+from shared.environment_order import replacing
 from shared.errors import UnsupportedDeployment
 from shared.guard.workload import to_pods, to_pools
 from shared.load_test.record import Before
@@ -84,20 +85,14 @@ def _arrange(
     main = deployments.container(live, facts.container)
     wrong = [v for v in POOLS if _plain(deployments.environment_entry(main, v)) != _plain(variables.get(v))]
     if wrong:
-        env = [_entry(variable, variables.get(variable)) for variable in wrong]
+        wanted = [variables[variable] for variable in wrong if variable in variables]
+        env = replacing(main.get("env") or [], wanted, removed=[v for v in wrong if v not in variables])
         containers = [{"name": facts.container, "env": env}]
         cluster.patch("Deployment", name, {"spec": {"template": {"spec": {"containers": containers}}}})
     if int(live["spec"].get("replicas", 1)) != replicas:
         cluster.scale(name, replicas)
         return False
     return not wrong and deployments.is_settled(live, replicas)
-
-
-def _entry(variable: str, wanted: Manifest | None) -> Manifest:
-    """A merge patch's entry: one that both has a value and refers to a Secret would be refused."""
-    if wanted is None:
-        return {"name": variable, "$patch": "delete"}
-    return {"value": None, "valueFrom": None} | wanted
 
 
 def _plain(entry: Manifest | None) -> Manifest | None:

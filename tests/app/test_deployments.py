@@ -70,7 +70,7 @@ def test_database_urls(url, expected):
 
 def test_the_patch_changes_only_what_is_listed():
     facts = deployments.describe(DEPLOYMENT, "disk", [])
-    patch = deployments.switch_patch(facts, "files", [{"name": "VECTOR_DB", "value": "pgvector"}], {"a": "b"})
+    patch = deployments.switch_patch(DEPLOYMENT, facts, "files", [{"name": "VECTOR_DB", "value": "pgvector"}])
     [main] = patch["spec"]["template"]["spec"]["containers"]
     assert set(main) == {"name", "env", "readinessProbe", "livenessProbe", "startupProbe"}
     assert main["readinessProbe"]["httpGet"] == {"path": "/ready", "port": 8081, "scheme": "HTTP"}

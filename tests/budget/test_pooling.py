@@ -13,7 +13,7 @@ from phases.enable_pgvector import Plan
 from phases.switch_plan import decide_environment
 from shared.connection_budget import Demand, ServerLimits, plan_budget
 from shared.container_environment import read_database_address
-from shared.deployments import over_references
+from shared.environment_order import replacing
 from shared.errors import ConfigurationError
 from shared.model import Brief, MigrationRequest, Target
 from shared.names import Names
@@ -261,10 +261,9 @@ def test_the_new_pods_get_the_url_from_the_secret_and_the_servers_own_port_besid
 def test_the_reference_wins_whatever_the_users_own_entry_is(source):
     """Merged as the API server merges: an entry with two sources would be refused, one without any be empty."""
     pod = {"containers": [{"name": "web", "env": [{"name": "DATABASE_URL"} | source]}]}
-    deployment = {"spec": {"template": {"spec": pod}}}
     survey = brief().survey
     environment = decide_environment(survey, plan_budget(LIMITS, Demand(3)), NAMES)
-    patch = {"containers": [{"name": "web", "env": list(over_references(deployment, "web", environment))}]}
+    patch = {"containers": [{"name": "web", "env": replacing(pod["containers"][0]["env"], environment)}]}
     merged = strategic_merge_patch({"spec": pod}, {"spec": patch}, schema_of(PODS))["spec"]
     [url] = [entry for entry in merged["containers"][0]["env"] if entry["name"] == "DATABASE_URL"]
     assert url == {

@@ -63,6 +63,8 @@ class FakeCluster:
     standby: set[str] = field(default_factory=set)
     """Jobs that wait to be told."""
     refuses: str = ""
+    mutates: Callable[[Manifest], None] = lambda tried: None
+    """What an admission webhook makes of a patch."""
     log: list[str] = field(default_factory=list)
 
     def put(self, kind: str, name: str, **content: Any) -> Manifest:
@@ -104,6 +106,7 @@ class FakeCluster:
         if dry_run and self.refuses:
             raise ConfigurationError(self.refuses)
         patched = _merged(self.objects[kind, name], patch)
+        self.mutates(patched)
         if not dry_run:
             self.log.append(f"patch {kind} {name} {json.dumps(patch, sort_keys=True)}")
             self.objects[kind, name] = patched
@@ -202,6 +205,8 @@ def _merged(document: Any, patch: Any) -> Any:
             if not key.startswith("$"):
                 base[key] = _merged(base.get(key), value)
         return {key: value for key, value in base.items() if value is not None}
+    if isinstance(patch, list) and {"$patch": "replace"} in patch:
+        return [copy.deepcopy(one) for one in patch if one != {"$patch": "replace"}]
     if isinstance(patch, list) and isinstance(document, list):
         by_name = {one["name"]: one for one in document}
         for one in patch:

@@ -129,9 +129,7 @@ def test_the_switch_changes_what_it_lists_and_nothing_else(api: Api) -> None:
     assert live is not None
     facts = deployments.describe(live, TARGET.disk_claim, [])
     assert facts is not None
-    patch = deployments.switch_patch(
-        facts, TARGET.files_claim, [{"name": "VECTOR_DB", "value": "pgvector"}], {"x": "y"}
-    )
+    patch = deployments.switch_patch(live, facts, TARGET.files_claim, [{"name": "VECTOR_DB", "value": "pgvector"}])
     switched = api.ours.patch("Deployment", "users", patch)
     web, sidecar = sorted(switched["spec"]["template"]["spec"]["containers"], key=lambda one: one["name"] != "web")
     assert [(e["name"], e.get("value")) for e in web["env"] if e["name"] != "DATABASE_URL"] == [

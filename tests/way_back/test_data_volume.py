@@ -146,7 +146,7 @@ def test_a_sidecar_that_stands_first_is_not_taken_for_open_webui() -> None:
     containers.insert(0, SIDECAR)
     facts, _ = survey(cluster_of(found))
     assert (facts.container, facts.image) == ("web", OPEN_WEBUI)
-    patch = deployments.switch_patch(facts, TARGET.files_claim, [], {})
+    patch = deployments.switch_patch(found, facts, TARGET.files_claim, [])
     assert [one["name"] for one in patch["spec"]["template"]["spec"]["containers"]] == ["web"]
 
 

@@ -104,7 +104,7 @@ def test_the_deployment_is_what_the_cut_over_and_the_scale_out_leave() -> None:
     assert facts is not None
     budget = plan_budget(B1MS, Demand(replicas=3))
     environment = decide_environment(Survey(), budget, NAMES)
-    patch = deployments.switch_patch(facts, TARGET.files_claim, environment, {})
+    patch = deployments.switch_patch(reference, facts, TARGET.files_claim, environment)
     [patched] = patch["spec"]["template"]["spec"]["containers"]
     [main] = reference["spec"]["template"]["spec"]["containers"]
     assert [entry for entry in main["env"] if entry["name"] != "DATABASE_URL"] == environment

@@ -210,6 +210,57 @@ def test_a_switch_that_the_api_server_would_refuse_stops_nothing(world: World) -
     assert STOPPED_AT not in (world.live["metadata"].get("annotations") or {})
 
 
+def container_of(found: Manifest) -> Manifest:
+    [one] = found["spec"]["template"]["spec"]["containers"]
+    return dict(one)
+
+
+def refused(world: World) -> str:
+    with pytest.raises(ConfigurationError) as error:
+        prepare(world.plan, world.live, INDEXES, world.ports)
+    return error.value.message
+
+
+def referring(world: World, name: str = "DATABASE_URL") -> None:
+    variable = {"name": "PGVECTOR_DB_URL", "value": f"$({name})"}
+    world.plan = replace(world.plan, environment=(variable, *world.plan.environment))
+
+
+def test_a_reference_follows_what_it_refers_to(world: World) -> None:
+    referring(world)
+    world.switch(answered=False)
+    names = [entry["name"] for entry in container_of(world.live)["env"]]
+    assert names == ["DATABASE_URL", "PGVECTOR_DB_URL", "VECTOR_DB", "PGVECTOR_INDEX_METHOD"]
+
+
+@pytest.mark.parametrize("place", ["before", "gone"])
+def test_variables_that_come_out_otherwise_stop_nothing(world: World, place: str) -> None:
+    def mutate(tried: Manifest) -> None:
+        env = tried["spec"]["template"]["spec"]["containers"][0]["env"]
+        last = env.pop()
+        if place == "before":
+            env.insert(0, last)
+
+    referring(world)
+    world.cluster.mutates = mutate
+    assert "the API server would make the variables" in refused(world)
+
+
+def test_a_reference_that_nothing_sets_stops_nothing(world: World) -> None:
+    referring(world, "DATABASE_HOST")
+    assert "variable PGVECTOR_DB_URL refers to DATABASE_HOST, which nothing before it sets" in refused(world)
+
+
+def test_a_reference_to_what_comes_by_env_from_is_fine(world: World) -> None:
+    container_of(world.live)["env"].clear()
+    world.live["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"secretRef": {"name": "all"}}]
+    world.plan = plan_for(world.cluster)
+    world.cluster.put("Secret", "all", data={"DATABASE_URL": "eA=="})
+    referring(world)
+    world.switch(answered=False)
+    assert container_of(world.live)["env"][0]["name"] == "PGVECTOR_DB_URL"
+
+
 def test_what_carries_the_last_changes_over_stands_by_before_the_stop(world: World) -> None:
     world.stop()
     steps = [line.split(" {")[0] for line in world.cluster.log]
