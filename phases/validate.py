@@ -1,22 +1,31 @@
 """Phase 5: the runbook's tests and its nine success criteria, each with evidence, from every replica.
 
-Reads only, so there is nothing to undo; a criterion that is not met fails the run, and what was changed is undone.
+Nothing stays changed, so there is nothing to undo. A criterion that is not met is measured again for a while; one that
+stays unmet fails the run, and what was changed is undone. What cannot be measured is said so and undoes nothing.
 """
 
-import re
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from shared import deployments, mover, replicas
+from shared.container_environment import read_variable
+from shared.criteria.criterion import Criterion, NotMeasured, insist, judge, summary
+from shared.criteria.log_errors import read_errors
+from shared.criteria.service_spread import count_answers
 from shared.errors import MigrationError, UnsupportedDeployment, VerificationFailed
 from shared.model import Brief, Change, Progress
 from shared.ports import Manifest, Ports
 from shared.survey import DatabaseAddress, DeploymentFacts
+from shared.wire import JsonObject
 
 REQUESTS_PER_REPLICA = 10
-ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL)\b|^Traceback \(most recent call last\)", re.MULTILINE)
+PATIENCE = timedelta(minutes=2)
+"""How long a criterion may stay unmet: longer than a pod's drain, a database's fail-over or a Redis that restarts."""
+LATELY_SECONDS = 60
+"""An error that has not come again for so long has passed."""
 COLUMNS = ("id", "vector", "collection_name", "text", "vmetadata")
 
 
@@ -32,15 +41,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Criterion:
-    """One of the runbook's success criteria."""
-
-    name: str
-    met: bool
-    evidence: str
-
-
-@dataclass(frozen=True, slots=True)
 class World:
     """What all criteria are judged from, read once."""
 
@@ -48,8 +48,25 @@ class World:
     ports: Ports
     deployment: Manifest
     pods: Sequence[Manifest]
-    probes: dict[str, dict[str, Any]]
-    """Pod → what the mover sees from inside it."""
+    probes: Mapping[str, dict[str, Any] | MigrationError]
+    """Pod → what the mover sees from inside it, or why it could not look."""
+    again: dict[str, Any] | None
+    """What the first pod sees after all others: what differs from before is being changed by users meanwhile."""
+
+    def seen(self) -> list[dict[str, Any]]:
+        """What every pod sees; NotMeasured when one could not look."""
+        for probe in self.probes.values():
+            if isinstance(probe, MigrationError):
+                raise NotMeasured(probe.message)
+        return [probe for probe in self.probes.values() if not isinstance(probe, MigrationError)]
+
+    def compare(self, what: str, key: Callable[[dict[str, Any]], object]) -> bool:
+        """Whether all pods see the same; NotMeasured when they differ in something that changes all the time."""
+        seen = self.seen()
+        same = len({repr(key(one)) for one in seen}) <= 1
+        if not same and self.again is not None and key(self.again) != key(seen[0]):
+            raise NotMeasured(f"{what} changed while the replicas were asked one after the other")
+        return same
 
 
 def plan(brief: Brief, ports: Ports) -> Plan:
@@ -68,48 +85,54 @@ def plan(brief: Brief, ports: Ports) -> Plan:
 
 
 def apply(plan: Plan, ports: Ports) -> Progress:
-    world = _read_world(plan, ports)
-    criteria = [_judge(name, check, world) for name, check in CRITERIA.items()]
-    unmet = [c for c in criteria if not c.met]
-    result = {
-        "criteria": [{"name": c.name, "met": c.met, "evidence": c.evidence} for c in criteria],
-        "replicas_ready": sum(deployments.is_ready(pod) for pod in world.pods),
-    }
-    if unmet:
+    criteria = insist(lambda: _measure(plan, ports), ports.clock, PATIENCE)
+    found = [criterion.as_json() for criterion in criteria]
+    result: JsonObject = {"criteria": found, "replicas_ready": _count_ready(plan, ports)}
+    if unmet := [c for c in criteria if c.met is False]:
         listed = "; ".join(f"{c.name}: {c.evidence}" for c in unmet)
         message = f"{len(unmet)} of {len(criteria)} success criteria are not met: {listed}"
         raise VerificationFailed(message, result=result)
     return Progress(
         finished=True,
-        step="all criteria met",
-        done=len(criteria),
+        step=summary(found),
+        done=sum(c.met is True for c in criteria),
         total=len(criteria),
         unit="criteria",
         result=result,
     )
 
 
+def _count_ready(plan: Plan, ports: Ports) -> int:
+    return sum(deployments.is_ready(pod) for pod in ports.cluster.list("Pod", plan.facts.labels))
+
+
+def _measure(plan: Plan, ports: Ports) -> list[Criterion]:
+    try:
+        world = _read_world(plan, ports)
+    except UnsupportedDeployment:
+        raise
+    except MigrationError as error:  # the API server does not answer: nothing can be known
+        return [Criterion(name, None, error.message) for name in CRITERIA]
+    return judge({name: partial(check, world) for name, check in CRITERIA.items()})
+
+
 def _read_world(plan: Plan, ports: Ports) -> World:
     deployment = ports.cluster.read("Deployment", plan.deployment)
     if deployment is None:
         raise UnsupportedDeployment(f"Deployment {plan.deployment} is gone")
-    pods = [p for p in ports.cluster.list("Pod", plan.facts.labels) if not p["metadata"].get("deletionTimestamp")]
+    pods = deployments.living(ports.cluster.list("Pod", plan.facts.labels))
+    names = [str(pod["metadata"]["name"]) for pod in pods]
+    probes = {name: _probe(plan, ports, name) for name in names}
+    again = _probe(plan, ports, names[0]) if len(names) > 1 else None
+    return World(plan, ports, deployment, pods, probes, None if isinstance(again, MigrationError) else again)
+
+
+def _probe(plan: Plan, ports: Ports, pod: str) -> dict[str, Any] | MigrationError:
     arguments = ["probe", "--data", plan.facts.mount_path, "--sample", "20"]
-    probes = {
-        str(pod["metadata"]["name"]): mover.run_in(
-            ports.cluster, pod["metadata"]["name"], plan.facts.container, arguments
-        )
-        for pod in pods
-    }
-    return World(plan, ports, deployment, pods, probes)
-
-
-def _judge(name: str, check: Callable[[World], tuple[bool, str]], world: World) -> Criterion:
     try:
-        met, evidence = check(world)
+        return mover.run_in(ports.cluster, pod, plan.facts.container, arguments)
     except MigrationError as error:
-        met, evidence = False, error.message
-    return Criterion(name, met, evidence)
+        return error
 
 
 def _extension(world: World) -> tuple[bool, str]:
@@ -137,25 +160,23 @@ def _running(world: World) -> tuple[bool, str]:
 
 
 def _uploads(world: World) -> tuple[bool, str]:
-    seen = [probe["uploads"] for probe in world.probes.values()]
-    met = bool(seen) and all(one == seen[0] for one in seen)
-    files = ", ".join(str(one["files"]) for one in seen)
-    return met, f"{files} files seen by the {len(seen)} replicas, {'the same list' if met else 'different lists'}"
+    met = world.compare("the uploads", lambda probe: probe["uploads"])
+    files = ", ".join(str(one["uploads"]["files"]) for one in world.seen())
+    return met, f"{files} files seen by the {len(world.pods)} replicas, {'the same list' if met else 'different lists'}"
 
 
 def _queryable(world: World) -> tuple[bool, str]:
-    probes = list(world.probes.values())
-    same = len({(p["rows"], p["topk_digest"]) for p in probes}) == 1
-    met = same and all(p["topk_self_first"] for p in probes)
-    rows = ", ".join(f"{p['rows']:,}" for p in probes)
-    return (
-        met,
-        f"rows seen: {rows}; sampled chunks find themselves first, {'equal' if same else 'different'} top results",
-    )
+    probes = world.seen()
+    rows = f"rows seen: {', '.join(f'{one["rows"]:,}' for one in probes)}"
+    lost = [pod for pod, one in zip(world.probes, probes, strict=True) if not one["topk_self_first"]]
+    if lost:
+        return False, f"{rows}; sampled chunks do not find themselves in {', '.join(lost)}"
+    same = world.compare("the chunks", lambda probe: (probe["rows"], probe["topk_digest"]))
+    return same, f"{rows}; sampled chunks find themselves first, {'equal' if same else 'different'} top results"
 
 
 def _models(world: World) -> tuple[bool, str]:
-    seen = [tuple(probe["models"]) for probe in world.probes.values()]
+    seen = [tuple(probe["models"]) for probe in world.seen()]
     claim = world.ports.cluster.read("PersistentVolumeClaim", world.plan.files_claim) or {}
     shared = "ReadWriteMany" in (claim.get("spec") or {}).get("accessModes", [])
     met = shared and len(set(seen)) == 1
@@ -166,33 +187,57 @@ def _models(world: World) -> tuple[bool, str]:
 
 
 def _quiet_logs(world: World) -> tuple[bool, str]:
-    read, container = world.ports.cluster.logs, world.plan.facts.container
-    lines = {name: ERROR_LINE.findall(read(name, container, tail_lines=2000)) for name in world.probes}
-    count = sum(map(len, lines.values()))
-    return count == 0, f"{count} error lines in the logs of {len(lines)} pods"
+    """Open WebUI logs an error for much that is not its stores' fault: see `shared/criteria/log_errors.py`."""
+    cluster, name = world.ports.cluster, world.plan.facts.container
+    level = read_variable(cluster, deployments.container(world.deployment, name), "GLOBAL_LOG_LEVEL") or ""
+    if level.upper() == "CRITICAL":  # source: Open WebUI 0.12.4, env.py
+        raise NotMeasured("errors are not logged: GLOBAL_LOG_LEVEL is CRITICAL")
+    whole = {pod: cluster.logs(pod, name, tail_lines=2000) for pod in world.probes}
+    if silent := [pod for pod, log in whole.items() if not log.strip()]:
+        raise NotMeasured(f"the log of {', '.join(silent)} is empty")
+    errors = {pod: read_errors(log) for pod, log in whole.items()}
+    blamed = sum(error.blamed for found in errors.values() for error in found)
+    others = [error for found in errors.values() for error in found if not error.blamed]
+    lasting = [
+        f"{pod}: {error.title}"
+        for pod in whole
+        if any(error.blamed for error in errors[pod])
+        for error in read_errors(cluster.logs(pod, name, since_seconds=LATELY_SECONDS))
+        if error.blamed
+    ]
+    evidence = f"{blamed} errors of database, vectors, files or Redis in the logs of {len(whole)} pods"
+    if lasting:
+        return False, f"{evidence}, {len(lasting)} of them in the last {LATELY_SECONDS} s: {'; '.join(lasting[:3])}"
+    if blamed:
+        evidence += f", none in the last {LATELY_SECONDS} s"
+    return True, evidence + (f"; {len(others)} of other things, such as {others[0].title}" if others else "")
 
 
 def _healthy(world: World) -> tuple[bool, str]:
+    """Source: Open WebUI 0.12.4, main.py: `/ready` answers `{"status": true}` once started, with database and Redis."""
     url = f"http://{{self}}:{world.plan.facts.port}/ready"
-    codes = {
-        name: replicas.get_codes(world.ports.cluster, name, world.plan.facts.container, url)[0] for name in world.probes
-    }
-    met = set(codes.values()) == {200} and all(deployments.is_ready(pod) for pod in world.pods)
-    return met, "GET /ready: " + ", ".join(f"{name} {code}" for name, code in codes.items())
+    answers = {pod: replicas.ask(world.ports.cluster, pod, world.plan.facts.container, url)[0] for pod in world.probes}
+    evidence = "GET /ready: " + ", ".join(f"{pod} {answer.told}" for pod, answer in answers.items())
+    unready = [str(pod["metadata"]["name"]) for pod in world.pods if not deployments.is_ready(pod)]
+    if unready or any(answer.status not in {0, 200} for answer in answers.values()):
+        return False, f"{evidence}; not ready: {', '.join(unready)}" if unready else evidence
+    if not all(answer.status == 200 and answer.is_json("status") for answer in answers.values()):
+        raise NotMeasured(f"{evidence}, which is not Open WebUI's answer; Kubernetes says that all pods are ready")
+    return True, evidence
 
 
 def _balanced(world: World) -> tuple[bool, str]:
-    service = world.ports.cluster.read("Service", world.plan.service)
+    service, pods, facts = world.ports.cluster.read("Service", world.plan.service), [*world.probes], world.plan.facts
     if service is None:
         return False, f"there is no Service {world.plan.service}"
-    marker = f"scaleout={secrets.token_hex(6)}"
-    url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/health?{marker}"
-    times = REQUESTS_PER_REPLICA * len(world.pods)
-    counts = replicas.spread(
-        world.ports.cluster, world.pods, world.plan.facts.container, url, marker=marker, times=times
-    )
-    met = len(counts) == world.plan.replicas and all(counts.values())
-    return met, f"{times} requests through the Service: " + ", ".join(f"{name} {n}" for name, n in counts.items())
+    if not pods:
+        return False, "no pod runs"
+    times = REQUESTS_PER_REPLICA * len(pods)
+    counts = count_answers(world.ports.cluster, pods, facts.container, facts.port, service, times=times)
+    evidence = f"{times} requests through the Service: {', '.join(f'{pod} {n}' for pod, n in counts.items())}"
+    if not all(counts.values()) and service["spec"].get("sessionAffinity") == "ClientIP":
+        raise NotMeasured(f"{evidence}; the Service keeps each client with one replica (sessionAffinity ClientIP)")
+    return len(counts) == world.plan.replicas and all(counts.values()), evidence
 
 
 CRITERIA: dict[str, Callable[[World], tuple[bool, str]]] = {

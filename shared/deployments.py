@@ -54,6 +54,20 @@ def placement(deployment: Manifest) -> Manifest:
     return {key: spec[key] for key in ("nodeSelector", "tolerations", "imagePullSecrets") if spec.get(key)}
 
 
+def living(pods: Sequence[Manifest]) -> list[Manifest]:
+    """Those that run or will run. An ended pod (evicted, its node shut down, completed) keeps its labels and stays in
+    lists for days, and one that is being deleted is no replica any more.
+
+    Source: recorded answer `pod-failed-evicted` of Kubernetes 1.36.2; facts §8.
+    """
+    return [
+        pod
+        for pod in pods
+        if (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}
+        and not pod["metadata"].get("deletionTimestamp")
+    ]
+
+
 def is_ready(pod: Manifest) -> bool:
     """Whether Kubernetes sends traffic to this pod."""
     conditions = (pod.get("status") or {}).get("conditions") or []

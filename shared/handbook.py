@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.costs import gibibytes
+from shared.criteria.criterion import summary, verdict
 from shared.documents import Block, Bullets, Document, Paragraph, Section, Table, minute
 from shared.handbook_advice import carried, rollback, scaling
 from shared.handbook_troubles import troubleshooting
@@ -69,11 +70,10 @@ def for_later_phases(later: JsonObject, migration: JsonObject) -> JsonObject:
 
 
 def _lead(report: JsonObject, occasion: Occasion) -> str:
-    met = sum(c["met"] for c in report["criteria"])
     return (
         f"Run {occasion.id} of {_day(occasion.started)}: {report['rows_moved']:,} chunks in {report['collections']}"
         f" collections were moved from ChromaDB to PGVector and {report['files']['files']:,} files to the share;"
-        f" {report['replicas_ready']} replicas serve, {met} of {len(report['criteria'])} success criteria were met,"
+        f" {report['replicas_ready']} replicas serve, success: {summary(report['criteria'])},"
         f" and Open WebUI was away for {report['downtime_seconds']} s."
     )
 
@@ -126,7 +126,7 @@ def _left_out(store: JsonObject) -> str:
 
 
 def _criteria(report: JsonObject) -> tuple[Block, ...]:
-    rows = tuple((c["name"], "met" if c["met"] else "NOT MET", c["evidence"]) for c in report["criteria"])
+    rows = tuple((c["name"], verdict(c), c["evidence"]) for c in report["criteria"])
     return (Table(("criterion", "", "evidence"), rows),) if rows else ()
 
 

@@ -17,6 +17,10 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
+_STATIC = "/app/backend/open_webui/static"
+"""The container's own, as in the real image, where its place in the package says it and no variable does."""
+
+
 class PullError(Exception):
     """The image is not to be had: ErrImagePull."""
 
@@ -80,8 +84,8 @@ def _open_webui(commands: Commands) -> Image:
     path = commands.write("open-webui", open_webui=commands.module("local.open_webui"))
     return Image(
         entrypoint=("open-webui",),
-        environment={"PATH": path, "DATA_DIR": "/app/backend/data", "PORT": "8080"},
-        directories=("/app/backend/data",),
+        environment={"PATH": path, "DATA_DIR": "/app/backend/data", "STATIC_DIR": _STATIC, "PORT": "8080"},
+        directories=("/app/backend/data", _STATIC),
         working_directory="/app/backend",
     )
 

@@ -45,6 +45,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.sleep(settings.misbehaviour.start_seconds)
     for folder in ("uploads", "cache", "vector_db"):
         (settings.data_directory / folder).mkdir(parents=True, exist_ok=True)
+    settings.static_directory.mkdir(parents=True, exist_ok=True)
     await prepare_database(settings)
     async with AsyncExitStack() as stack:
         engines = await open_engines(settings, stack)

@@ -28,6 +28,7 @@ log = logging.getLogger("open_webui")
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HEALTH_PATHS = ("/health", "/ready", "/health/db")
+_PUBLIC_FILES = "/static/"
 _SLOWED_PATHS = ("/api/v1/chats/", "/api/v1/retrieval/")
 _PROCESSING_SECONDS = 1
 _DEFAULT_TOP_K = 3
@@ -72,14 +73,20 @@ class App:
                 web.post("/api/v1/retrieval/query/collection", self.query_collections),
             ]
         )
+        application.add_routes([web.static(_PUBLIC_FILES, self.settings.static_directory)])
         self.sockets.attach(application)
         return application
+
+    @staticmethod
+    def _is_open(path: str) -> bool:
+        """Served without sign-in."""
+        return path in _HEALTH_PATHS or path.startswith(_PUBLIC_FILES)
 
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Say who answered from which store; turn away tokens of another key; answer for a database that is away."""
         try:
-            if request.path not in _HEALTH_PATHS and not self.signer.accepts(request.headers.get("Authorization", "")):
+            if not self._is_open(request.path) and not self.signer.accepts(request.headers.get("Authorization", "")):
                 response: web.StreamResponse = _answer(401, "Invalid token")
             else:
                 if request.path.startswith(_SLOWED_PATHS):

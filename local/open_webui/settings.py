@@ -37,6 +37,7 @@ class Settings:
     database_url: str
     migrate: bool
     data_directory: Path
+    static_directory: Path
     vector_database: str  # chroma or pgvector
     pgvector_url: str
     dimension: int
@@ -109,11 +110,13 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     method = environment.get("PGVECTOR_INDEX_METHOD", "").strip().lower()
     if method not in ("", "ivfflat", "hnsw"):
         problems.append(f"PGVECTOR_INDEX_METHOD must be ivfflat or hnsw, not {method!r}")
+    data_directory = Path(environment.get("DATA_DIR") or "/app/backend/data")
     workers = max(number("UVICORN_WORKERS", 1), 1)
     settings = Settings(
         database_url=database_url,
         migrate=true("ENABLE_DB_MIGRATIONS", True),
-        data_directory=Path(environment.get("DATA_DIR") or "/app/backend/data"),
+        data_directory=data_directory,
+        static_directory=Path(environment.get("STATIC_DIR") or data_directory.parent / "static"),
         vector_database=vector_database,
         pgvector_url=_libpq_url(environment.get("PGVECTOR_DB_URL") or environment.get("DATABASE_URL", "")),
         dimension=dimension,

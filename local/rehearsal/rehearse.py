@@ -24,6 +24,7 @@ from local.rehearsal.report_page import render
 from local.rehearsal.world import Layout, World
 from local.sample import extract
 from shared.azure_skus import AZURE_SKUS
+from shared.criteria.criterion import summary
 from shared.errors import ConfigurationError
 from shared.load_test.report import headline
 
@@ -297,10 +298,9 @@ def _figures(report: dict[str, Any]) -> str:
         return f"{blocking} blocking problem{'' if blocking == 1 else 's'}, nothing was begun"
     if report["state"] == "planned":
         return f"{store.get('rows', 0):,} chunks in {store.get('collection_count', 0)} collections can be moved"
-    met = sum(c["met"] for c in report["criteria"])
     return (
         f"{report['rows_moved']:,} chunks moved, {report['rows_verified']:,} verified in {report['collections']} "
-        f"collections, {report['replicas_ready']} replicas ready, {met} of {len(report['criteria'])} criteria met, "
+        f"collections, {report['replicas_ready']} replicas ready, {summary(report['criteria'])}, "
         f"downtime {report['downtime_seconds']} s"
     )
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from shared.adapters.cluster import KubernetesCluster
 from shared.errors import MigrationError, PermissionMissing
 from shared.guard.readings import Answer
-from shared.replicas import get_codes
+from shared.replicas import ask
 
 PATH = "/ready"
 TIMEOUT_SECONDS = 5.0
@@ -50,8 +50,7 @@ class ReplicasOfDeployment:
         return self._cluster.get_from_pod(pod, port, PATH, timeout_seconds=TIMEOUT_SECONDS)
 
     def _by_exec(self, pod: str, container: str, port: int) -> int | None:
-        code = get_codes(self._cluster, pod, container, f"http://{{self}}:{port}{PATH}")[0]
-        return code if isinstance(code, int) else None
+        return ask(self._cluster, pod, container, f"http://{{self}}:{port}{PATH}")[0].status or None
 
 
 def _timed(pod: str, ask: Ask) -> Answer:

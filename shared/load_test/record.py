@@ -55,7 +55,7 @@ class Trial:
     def outcome(self, p95_limit_ms: float) -> Outcome:
         rows = self.measured.get("rows") or [{"p95_ms": 0.0}]
         slowest = max(float(row["p95_ms"]) for row in rows)
-        failed = tuple(check.name for check in self.checks if not check.met)
+        failed = tuple(check.name for check in self.checks if check.met is False)
         return Outcome(self.setting, slowest, p95_limit_ms, failed)
 
 

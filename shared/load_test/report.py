@@ -14,7 +14,7 @@ PASSED, FAILED, NOT_MEASURED = "passed", "failed", "not measured"
 def result(record: Record, recommended: Recommendation, cleaned: JsonObject, *, put_back: bool) -> JsonObject:
     """The verdict is that of the service as it stood; the other trials are for the recommendation."""
     first = record.trials[0] if record.trials else None
-    passed = first is not None and all(check.met for check in first.checks)
+    passed = first is not None and all(check.met is not False for check in first.checks)
     measured = first is not None and bool(first.measured)
     return {
         "verdict": (PASSED if passed else FAILED) if measured else NOT_MEASURED,
@@ -41,7 +41,7 @@ def _trial(trial: Trial) -> JsonObject:
     return {
         **asdict(trial.setting),
         "because": trial.because,
-        "passed": all(check.met for check in trial.checks),
+        "passed": all(check.met is not False for check in trial.checks),
         "checks": [asdict(check) for check in trial.checks],
         "served": trial.served,
         **{key: measured.get(key) for key in ("users", "started", "seconds", "rows", "course", "errors")},
@@ -53,7 +53,7 @@ def headline(found: JsonObject) -> str:
     if found["verdict"] == NOT_MEASURED:
         return f"load test not measured: {found['because'] or 'no trial was finished'}"
     first = found["trials"][0]
-    unmet = ", ".join(f"{check['wanted']}: {check['found']}" for check in first["checks"] if not check["met"])
+    unmet = ", ".join(f"{check['wanted']}: {check['found']}" for check in first["checks"] if check["met"] is False)
     total = first["rows"][-1]
     figures = f"{first['users']} users, {total['a_second']} requests a second, p95 {total['p95_ms']:,.0f} ms"
     return f"load test {found['verdict']}: {figures}" + (f"; not held: {unmet}" if unmet else "")
@@ -82,7 +82,7 @@ def blocks(found: JsonObject, target: JsonObject) -> tuple[Block, ...]:
 
 def gate(trial: JsonObject) -> Table:
     """Every threshold, and what was measured."""
-    held = {True: "held", False: "NOT HELD"}
+    held = {True: "held", False: "NOT HELD", None: "not measured"}
     rows = tuple((check["wanted"], check["found"], held[check["met"]]) for check in trial["checks"])
     return Table(("threshold", "measured", ""), rows)
 
@@ -103,7 +103,7 @@ def _trials(found: JsonObject) -> Table:
         measured = trial["rows"] or []
         slowest = max((row["p95_ms"] for row in measured), default=0.0)
         figures = (f"{slowest:,.0f} ms", str(measured[-1]["a_second"])) if measured else ("–", "–")
-        unmet = ", ".join(check["name"] for check in trial["checks"] if not check["met"])
+        unmet = ", ".join(check["name"] for check in trial["checks"] if check["met"] is False)
         rows.append(
             (str(number), _setting(trial), trial["because"], *figures, f"NOT HELD: {unmet}" if unmet else "held")
         )

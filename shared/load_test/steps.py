@@ -190,7 +190,7 @@ class LoadTest:
         pods = [p for p in self.cluster.list("Pod", self.facts.labels) if not p["metadata"].get("deletionTimestamp")]
         marker = f"{self.job.marker(number)} "  # the blank: trial 1 is not trial 10
         since = round(seconds) + MARGIN_SECONDS
-        return replicas.count_served(self.cluster, pods, self.facts.container, marker=marker, since_seconds=since)
+        return replicas.count_logged(self.cluster, pods, self.facts.container, marker=marker, since_seconds=since)
 
     def _room(self, record: Record) -> Room:
         transient = transient_pods(record.before.surge)
