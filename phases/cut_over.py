@@ -22,6 +22,7 @@ from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
 from shared.errors import ConfigurationError, NeedsOperator, PermanentError, VerificationFailed
 from shared.model import Progress
 from shared.names import Names
+from shared.pods import living
 from shared.ports import Cluster, Manifest, Ports
 from shared.telemetry import Event, announce
 
@@ -51,7 +52,7 @@ def _next_step(plan: Plan, ports: Ports) -> Progress:
 
 
 def _carry_over(plan: Plan, ports: Ports) -> Progress:
-    if pods := ports.cluster.list("Pod", plan.facts.labels):
+    if pods := living(ports.cluster.list("Pod", plan.facts.labels)):
         return Progress(finished=False, step="waiting for the old pod to end", total=len(pods), unit="pods")
     finishing = mover.advance(ports.cluster, plan.finish, "carrying the last changes over and verifying")
     if mover.waits(finishing):

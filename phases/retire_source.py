@@ -13,6 +13,7 @@ from phases.findings import SNAPSHOT_GROUP
 from shared import deployments, manifests
 from shared.errors import ConfigurationError, NeedsOperator, UnsupportedDeployment
 from shared.model import NOT_ASKED_FOR, Brief, Change, Progress
+from shared.pods import has_ended
 from shared.ports import Cluster, Manifest, Ports
 from shared.survey import Problem, Severity
 
@@ -149,7 +150,7 @@ def _require_unused(plan: Plan, claim: Manifest, cluster: Cluster) -> None:
 
 
 def _uses(pod: Manifest, claim: str) -> bool:
-    if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+    if has_ended(pod):
         return False
     volumes = pod["spec"].get("volumes") or []
     return any((volume.get("persistentVolumeClaim") or {}).get("claimName") == claim for volume in volumes)

@@ -17,6 +17,7 @@ from shared.criteria.log_errors import read_errors
 from shared.criteria.service_spread import count_answers
 from shared.errors import MigrationError, UnsupportedDeployment, VerificationFailed
 from shared.model import Brief, Change, Progress
+from shared.pods import replicas_of
 from shared.ports import Manifest, Ports
 from shared.survey import DatabaseAddress, DeploymentFacts
 from shared.wire import JsonObject
@@ -120,7 +121,7 @@ def _read_world(plan: Plan, ports: Ports) -> World:
     deployment = ports.cluster.read("Deployment", plan.deployment)
     if deployment is None:
         raise UnsupportedDeployment(f"Deployment {plan.deployment} is gone")
-    pods = deployments.living(ports.cluster.list("Pod", plan.facts.labels))
+    pods = replicas_of(ports.cluster.list("Pod", plan.facts.labels))
     names = [str(pod["metadata"]["name"]) for pod in pods]
     probes = {name: _probe(plan, ports, name) for name in names}
     again = _probe(plan, ports, names[0]) if len(names) > 1 else None

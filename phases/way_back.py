@@ -18,6 +18,7 @@ from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
 from shared.errors import MigrationError, NeedsOperator, TransientError
 from shared.model import Progress
 from shared.names import Names
+from shared.pods import living
 from shared.ports import Manifest, Ports
 from shared.wire import JsonObject
 
@@ -48,7 +49,7 @@ def _next_step(plan: Plan, ports: Ports) -> Progress:
         _stop(plan, live, ports)
         return _down(Progress(finished=False, step="stopping the new pods"), since)
     switched = SWITCHED_AT in deployments.annotations(live)
-    pods = cluster.list("Pod", plan.facts.labels)
+    pods = living(cluster.list("Pod", plan.facts.labels))
     if pods and (switched or ports.clock.now() - since < deployments.grace_period(before) + KILLED_SURELY):
         return _down(_await_end(plan, len(pods), since, ports), since)
     if switched:

@@ -13,6 +13,7 @@ from shared import autoscaling, deployments
 from shared.errors import MigrationError, PermanentError, UnsupportedDeployment
 from shared.guard.workload import to_pools
 from shared.model import NOT_ASKED_FOR, Brief, Progress
+from shared.pods import living
 from shared.ports import Ports
 from shared.quantities import quantity
 from shared.survey import DatabaseAddress, DeploymentFacts
@@ -67,7 +68,7 @@ def read_pods(plan: Plan, facts: DeploymentFacts, ports: Ports) -> JsonObject:
     if live is None:
         raise UnsupportedDeployment(f"Deployment {plan.deployment} is gone")
     main = deployments.container(live, facts.container)
-    pods = ports.cluster.list("Pod", facts.labels)
+    pods = living(ports.cluster.list("Pod", facts.labels))
     return {
         "replicas": int(live["spec"].get("replicas", 1)),
         "ready": sum(deployments.is_ready(pod) for pod in pods),

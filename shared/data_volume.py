@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from shared.pods import has_ended
 from shared.ports import Manifest
 from shared.survey import Problem, Severity
 
@@ -101,7 +102,7 @@ def shared_claim_problems(claims: Iterable[Manifest], replicas: int) -> list[Pro
 
 def other_users(pods: Sequence[Manifest], claim: str, labels: dict[str, str]) -> list[str]:
     """Pods that mount the claim and do not belong to the Deployment."""
-    running = [one for one in pods if (one.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}]
+    running = [one for one in pods if not has_ended(one)]
     return sorted(
         str(one["metadata"]["name"])
         for one in running

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from shared import data_volume
 from shared.environment_order import replacing
+from shared.pods import living
 from shared.ports import Manifest
 from shared.survey import DatabaseAddress, DeploymentFacts
 
@@ -52,20 +53,6 @@ def placement(deployment: Manifest) -> Manifest:
     """What another pod needs to run where this Deployment's pods may."""
     spec = pod_spec(deployment)
     return {key: spec[key] for key in ("nodeSelector", "tolerations", "imagePullSecrets") if spec.get(key)}
-
-
-def living(pods: Sequence[Manifest]) -> list[Manifest]:
-    """Those that run or will run. An ended pod (evicted, its node shut down, completed) keeps its labels and stays in
-    lists for days, and one that is being deleted is no replica any more.
-
-    Source: recorded answer `pod-failed-evicted` of Kubernetes 1.36.2; facts §8.
-    """
-    return [
-        pod
-        for pod in pods
-        if (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}
-        and not pod["metadata"].get("deletionTimestamp")
-    ]
 
 
 def is_ready(pod: Manifest) -> bool:
@@ -244,7 +231,7 @@ FATAL_WAITS = (
 
 def startup_failure(pods: Sequence[Manifest]) -> str | None:
     """Why a pod cannot start, in the kubelet's words, or None. Source: facts §7, nothing rolls back by itself."""
-    for pod in pods:
+    for pod in living(pods):
         found = pod.get("status") or {}
         for status in (found.get("initContainerStatuses") or []) + (found.get("containerStatuses") or []):
             waiting = (status.get("state") or {}).get("waiting") or {}

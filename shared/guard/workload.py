@@ -12,6 +12,7 @@ from typing import Any
 from shared.connection_budget import PoolSizes
 from shared.errors import ConfigurationError, PermissionMissing
 from shared.guard.readings import UPSTREAM_POOLS, Autoscaler, Deployment, Event, Pod, ReplicaSet
+from shared.pods import living
 from shared.ports import Cluster, Manifest
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -40,7 +41,8 @@ class ClusterWorkload:
             lost = {node["metadata"]["name"] for node in self._cluster.list("Node") if not _is_node_ready(node)}
         except PermissionMissing:
             lost = set()
-        return [to_pod(pod, revisions, lost) for pod in self._cluster.list("Pod", _selector(found))]
+        pods = living(self._cluster.list("Pod", _selector(found)))
+        return [to_pod(pod, revisions, lost) for pod in pods]
 
     def read_autoscaler(self) -> Autoscaler | None:
         """The HPA that targets this Deployment."""

@@ -20,6 +20,7 @@ from shared.load_test.record import Record, Trial, from_manifest, to_manifest
 from shared.load_test.stepping import Room, Step
 from shared.load_test.thresholds import Check, Thresholds, judge
 from shared.model import Progress
+from shared.pods import living, replicas_of
 from shared.ports import Cluster, Manifest, Ports
 from shared.survey import DeploymentFacts
 
@@ -143,8 +144,7 @@ class LoadTest:
             if live is not None and not _has_ended(live):
                 self.cluster.delete("Job", name)
         pods = self.cluster.list("Pod", {manifests.RUN: self.job.names.run})
-        running = [p for p in pods if (p.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}]
-        return any((pod["metadata"].get("labels") or {}).get("job-name") in names for pod in running)
+        return any((pod["metadata"].get("labels") or {}).get("job-name") in names for pod in living(pods))
 
     def clean(self) -> Progress:
         """Remove users and files. What cannot be removed is told, and stands in nobody's way: an undo must go on."""
@@ -187,7 +187,7 @@ class LoadTest:
         return self.keep(replace(record, trials=(*record.trials, trial), asked_at=""), f"{title}: {found}")
 
     def _served(self, number: int, seconds: float) -> dict[str, int]:
-        pods = [p for p in self.cluster.list("Pod", self.facts.labels) if not p["metadata"].get("deletionTimestamp")]
+        pods = replicas_of(self.cluster.list("Pod", self.facts.labels))
         marker = f"{self.job.marker(number)} "  # the blank: trial 1 is not trial 10
         since = round(seconds) + MARGIN_SECONDS
         return replicas.count_logged(self.cluster, pods, self.facts.container, marker=marker, since_seconds=since)

@@ -1,6 +1,7 @@
 """The steps of the way back, and of the stop before it, against a cluster of plain objects."""
 
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -278,6 +279,30 @@ def test_it_is_not_told_to_begin_while_the_old_pod_is_there(world: World) -> Non
     world.cluster.put("Pod", "old", spec={})["metadata"]["labels"] = LABELS
     assert not cut_over.apply(world.plan, world.ports).finished
     assert f"release {world.plan.finish.name}" not in world.cluster.log
+
+
+def add_ended_pod(world: World, name: str = "evicted", phase: str = "Failed") -> None:
+    pod = world.cluster.put("Pod", name, status={"phase": phase, "reason": "Evicted"}, spec={})
+    pod["metadata"]["labels"] = LABELS
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_an_ended_pod_with_the_labels_is_not_waited_for(world: World, phase: str) -> None:
+    """An evicted pod keeps its labels for days: it cost 15 minutes of downtime, or a way back with no replicas."""
+    add_ended_pod(world, phase=phase)
+    world.stop()
+    world.clock.sleep(1)
+    step = cut_over.apply(world.plan, world.ports)
+    assert f"release {world.plan.finish.name}" in world.cluster.log, step
+
+
+@pytest.mark.parametrize("switched", [True, False])
+def test_an_ended_pod_does_not_hold_up_the_way_back(world: World, switched: bool) -> None:
+    world.switch(answered=True) if switched else world.stop()
+    add_ended_pod(world)
+    assert world.undo().finished
+    assert world.clock.now() < FakeClock().time + timedelta(minutes=1)
+    assert world.live["spec"] == world.before["spec"]
 
 
 def test_what_cannot_stand_by_stops_nothing(world: World) -> None:
