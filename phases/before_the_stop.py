@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from phases.switch_plan import Plan
-from shared import deployments, manifests
+from shared import deployments, manifests, redis_choice
 from shared.container_environment import read_sources
 from shared.environment_order import unexpanded
 from shared.errors import ConfigurationError, MigrationError
@@ -80,7 +80,7 @@ def _missing_references(plan: Plan, cluster: Cluster) -> list[str]:
 
 
 def _redis_problems(plan: Plan, cluster: Cluster, names: Names) -> list[str]:
-    ours = any(entry["name"] == "REDIS_URL" for entry in plan.environment)
+    ours = any(entry.get("value") == redis_choice.url_of(names.redis) for entry in plan.environment)
     redis = cluster.read("Deployment", names.redis) if ours else None
     if ours and (redis is None or not deployments.is_settled(redis, 1)):
         return [f"Redis ({names.redis}) is not ready"]

@@ -8,7 +8,7 @@ deletes the Secret; the Deployment is on its old URL again by then, because late
 from dataclasses import dataclass, replace
 
 from shared import deployments, manifests
-from shared.container_environment import read_variable
+from shared.container_environment import read_database_url
 from shared.errors import ConfigurationError
 from shared.model import Brief, Change
 from shared.names import DATABASE_URL_KEY, Names
@@ -95,6 +95,7 @@ def _database_url(plan: PoolerPlan, cluster: Cluster) -> str:
     """The URL with its password: read where it is used, and kept nowhere but in the Secret."""
     deployment = cluster.read("Deployment", plan.deployment) or {}
     main = deployments.container(deployment, plan.container)
-    if (url := read_variable(cluster, main, "DATABASE_URL")) is None:
+    url = read_database_url(cluster, main)
+    if not url:
         raise ConfigurationError(f"container {plan.container} has no DATABASE_URL that can be read")
     return url

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from phases.findings import PERMISSIONS, deployment_problems, plan_problems, standing_problems, store_problems
-from shared import data_volume, deployments, mover, pooling
+from shared import data_volume, deployments, mover, pooling, redis_choice
 from shared.autoscaling import LARGEST
 from shared.condensing import condensed_store
 from shared.connection_budget import ConnectionBudget, Demand, ServerLimits, plan_budget
-from shared.container_environment import read_database_address, read_sources, read_variable
+from shared.container_environment import names_with_value, read_database_address, read_variable
 from shared.errors import ConfigurationError, MigrationError, UnsupportedDeployment
 from shared.model import Brief, Mode, Target
 from shared.ports import Cluster, Manifest, Ports
@@ -25,6 +25,7 @@ from shared.survey import (
     StorageFacts,
     Survey,
 )
+from shared.transfer.database_url import COMPOSED_FROM
 from shared.wire import JsonObject
 
 LARGEST_VECTOR = 2000
@@ -32,6 +33,10 @@ LARGEST_VECTOR = 2000
 DEFAULT_DIMENSION = 1536
 DEFAULT_VECTOR_DB = "chroma"
 """Source: Open WebUI 0.12, config.py, VECTOR_DB."""
+
+
+DECISIVE = (*redis_choice.NAMES, *COMPOSED_FROM, "WEBUI_SECRET_KEY", "CHROMA_HTTP_HOST")
+"""Variables whose being there decides something: an empty one is not there. Source: Open WebUI 0.12.4, env.py."""
 
 
 @dataclass(slots=True)
@@ -135,10 +140,10 @@ def _describe(cluster: Cluster, deployment: Manifest, target: Target, claim: str
             f"no container of Deployment {target.deployment} mounts the claim {claim!r}",
             hint="Correct target.disk_claim (after the migration target.files_claim): what holds the data directory.",
         )
-    sources = read_sources(cluster, main)
+    names = names_with_value(cluster, main, DECISIVE)
     data_dir = read_variable(cluster, main, "DATA_DIR") or data_volume.DEFAULT_DATA_DIR
     pods = cluster.list("Pod", labels)
-    facts = deployments.describe(deployment, claim, pods, data_dir=data_dir, environment=tuple(sources))
+    facts = deployments.describe(deployment, claim, pods, data_dir=data_dir, environment=names)
     if facts is None:
         raise UnsupportedDeployment(
             f"Open WebUI's data directory {data_dir} does not lie on the claim {claim!r}",

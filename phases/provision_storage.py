@@ -11,6 +11,7 @@ from shared.errors import ConfigurationError, UnsupportedDeployment
 from shared.model import Brief, Change, Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
+from shared.redis_choice import needs_redis
 from shared.survey import Problem, Severity
 from shared.transfer.packing import pack
 
@@ -48,7 +49,7 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         storage_class=options.storage_class,
         share_size=options.share_size,
         creates_claim=not survey.storage.files_claim_exists,
-        creates_redis="REDIS_URL" not in survey.deployment.environment,
+        creates_redis=needs_redis(survey.deployment.environment),
         creates_session_secret="WEBUI_SECRET_KEY" not in survey.deployment.environment,
         redis_image=options.redis_image,
         force=options.force_conflicts,

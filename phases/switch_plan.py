@@ -1,5 +1,6 @@
 """What the cut-over will do, decided before anything is changed: the new pods' environment, the Jobs, whose fields."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from shared import deployments, mover, pooling
@@ -8,7 +9,9 @@ from shared.errors import UnsupportedDeployment
 from shared.model import Brief, Change
 from shared.names import DATABASE_URL_KEY, Names
 from shared.ports import Manifest, Ports
+from shared.redis_choice import redis_variables, url_of
 from shared.survey import DatabaseAddress, DeploymentFacts, Problem, Severity, Survey
+from shared.transfer.database_url import composes_url
 
 RECONCILERS = ("argocd", "kustomize-controller", "helm-controller", "flux", "rancher", "fleet")
 """Field managers that put back what they own within minutes. Source: Argo CD and Flux, docs on server-side apply."""
@@ -77,8 +80,7 @@ def decide_environment(survey: Survey, budget: ConnectionBudget, names: Names) -
     set_already = frozenset(facts.environment if facts else ())
     literal = {
         "VECTOR_DB": "pgvector",
-        # the kubelet expands it: the password stays where the user keeps it
-        "PGVECTOR_DB_URL": "$(DATABASE_URL)",
+        **_vectors_url(set_already),
         "PGVECTOR_CREATE_EXTENSION": "false",  # phase 1 made it; the application's role may not
         "PGVECTOR_INITIALIZE_MAX_VECTOR_LENGTH": str(survey.column_dimension),
         "PGVECTOR_USE_HALFVEC": "true" if survey.half_precision else "false",
@@ -86,11 +88,7 @@ def decide_environment(survey: Survey, budget: ConnectionBudget, names: Names) -
         "UVICORN_WORKERS": "1",  # more would multiply the pools of the budget
         **budget.pools.as_environment(),
     }
-    if "REDIS_URL" not in set_already:
-        url = f"redis://{names.redis}:6379/0"
-        literal |= {"REDIS_URL": url, "WEBSOCKET_MANAGER": "redis", "WEBSOCKET_REDIS_URL": url}
-    elif "WEBSOCKET_MANAGER" not in set_already:  # else each replica would keep its websockets to itself
-        literal["WEBSOCKET_MANAGER"] = "redis"
+    literal |= redis_variables(set_already, url_of(names.redis))
     environment = [
         *_through_pgbouncer(survey, names),
         *({"name": name, "value": value} for name, value in literal.items()),
@@ -99,6 +97,13 @@ def decide_environment(survey: Survey, budget: ConnectionBudget, names: Names) -
         reference = {"secretKeyRef": {"name": names.session_secret, "key": "webui-secret-key"}}
         environment.append({"name": "WEBUI_SECRET_KEY", "valueFrom": reference})
     return environment
+
+
+def _vectors_url(set_already: Collection[str]) -> dict[str, str]:
+    """The kubelet expands it, so the password stays where the user keeps it. Left out, it is the application's own
+    database, however that is said. Source: Open WebUI 0.12.4, config.py: `os.getenv('PGVECTOR_DB_URL', DATABASE_URL)`.
+    """
+    return {} if composes_url(set_already) else {"PGVECTOR_DB_URL": "$(DATABASE_URL)"}
 
 
 def _through_pgbouncer(survey: Survey, names: Names) -> list[Manifest]:

@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from shared import data_volume
 from shared.environment_order import replacing
+from shared.errors import ConfigurationError
 from shared.pods import living
 from shared.ports import Manifest
 from shared.survey import DatabaseAddress, DeploymentFacts
+from shared.transfer.database_url import parse_url
 
 SWITCHED_AT = "scaleout.dev/switched-at"
 STOPPED_AT = "scaleout.dev/stopped-at"
@@ -72,7 +73,7 @@ def describe(
 ) -> DeploymentFacts | None:
     """What the phases need to know; None when no one container has its data directory on the claim.
 
-    `environment`: names of variables that the container has beyond its own `env`.
+    `environment`: names of the variables that the container has; empty: those of its own `env`.
     """
     main = data_volume.main_container(deployment, claim)
     place = data_volume.locate(deployment, claim, main, data_dir) if main else None
@@ -90,7 +91,7 @@ def describe(
         volume=place.volume,
         port=int(ports[0]["containerPort"]) if ports else 8080,
         labels=dict(deployment["spec"]["selector"].get("matchLabels") or {}),
-        environment=tuple(dict.fromkeys([*(entry["name"] for entry in main.get("env") or []), *environment])),
+        environment=tuple(environment or (str(entry["name"]) for entry in main.get("env") or [])),
         pod=running["metadata"]["name"] if running else "",
         node=(running["spec"].get("nodeName") or "") if running else "",
         digest=spec_digest(deployment),
@@ -103,18 +104,19 @@ def spec_digest(deployment: Manifest) -> str:
 
 
 def parse_database_url(url: str) -> DatabaseAddress | None:
-    """The address in Open WebUI's DATABASE_URL; None when it is not PostgreSQL.
-
-    Source: Open WebUI 0.12, env.py: SQLAlchemy spellings such as `postgresql+psycopg2://` and `postgres://`.
-    """
-    parts = urlsplit(url)
-    if not parts.scheme.startswith("postgres") or not parts.hostname:
+    """The address in a database URL; None when it is not PostgreSQL, ConfigurationError when nobody could read it."""
+    if not url:
+        return None
+    try:
+        parsed = parse_url(url)
+    except ValueError as error:  # its text and its traceback hold the URL: neither goes on from here
+        raise ConfigurationError(
+            f"DATABASE_URL cannot be read: {error}", hint="SQLAlchemy's form: postgresql://user:password@host:port/name"
+        ) from None
+    if not parsed.is_postgres or not parsed.host:
         return None
     return DatabaseAddress(
-        host=parts.hostname,
-        port=parts.port or 5432,
-        name=parts.path.lstrip("/") or (parts.username or ""),
-        role=parts.username or "",
+        host=parsed.host, port=parsed.port or 5432, name=parsed.name or parsed.user, role=parsed.user
     )
 
 

@@ -9,7 +9,7 @@ third_party/forked/golang/expansion/expand.go; recorded answers of its API serve
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
@@ -22,6 +22,15 @@ _REFERENCE = re.compile(r"\$(?:\$|\(([^()\s]*)\))")
 def references(entry: Manifest) -> list[str]:
     """The names that this entry's value refers to as `$(NAME)`; `$$(NAME)` is text."""
     return [name for name in _REFERENCE.findall(str(entry.get("value") or "")) if name]
+
+
+def expanded(text: str, known: Mapping[str, str]) -> str:
+    """The text with `$(NAME)` replaced where the name is known; `$$` is an escaped `$`."""
+
+    def value(found: re.Match[str]) -> str:
+        return "$" if found[0] == "$$" else known.get(found[1] or "", found[0])
+
+    return _REFERENCE.sub(value, text)
 
 
 def replacing(current: Sequence[Manifest], wanted: Sequence[Manifest], removed: Collection[str] = ()) -> list[Manifest]:

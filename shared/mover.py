@@ -17,6 +17,7 @@ from shared.model import Brief, Progress
 from shared.names import Names
 from shared.ports import Cluster, Manifest
 from shared.survey import DeploymentFacts
+from shared.transfer.database_url import COMPOSED_FROM
 from shared.transfer.packing import pack
 from shared.transfer.standby import STEP
 
@@ -27,7 +28,7 @@ GO = f"{SCRATCH}/stopped"
 """The file that a Job stands by for."""
 
 ARCHIVE = "mover.pyz"
-DATABASE_VARIABLES = ("DATABASE_URL", "PGVECTOR_DB_URL")
+DATABASE_VARIABLES = ("DATABASE_URL", "PGVECTOR_DB_URL", *COMPOSED_FROM)
 
 BOOTSTRAP = """
 import base64, os, runpy, sys, tempfile

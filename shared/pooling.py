@@ -11,11 +11,11 @@ Open WebUI 0.12.4, internal/db.py, retrieval/vector/dbs/pgvector.py, models/grou
 
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from shared.azure_skus import PGBOUNCER_POOL
 from shared.connection_budget import ConnectionBudget, Demand, ServerLimits, plan_budget
 from shared.survey import DatabaseAddress, Problem, ServerFactsBrief, Severity
+from shared.transfer.database_url import parse_url
 
 PGBOUNCER_PORT, POSTGRES_PORT = 6432, 5432
 DIRECT_PORT_VARIABLE = "SCALEOUT_DATABASE_PORT"
@@ -37,15 +37,12 @@ def direct(address: DatabaseAddress, direct_port: str | None) -> DatabaseAddress
 
 def through(url: str, port: int) -> str:
     """The same database URL, password and all, by way of another port."""
-    parts = urlsplit(url)
-    user, at, _ = parts.netloc.rpartition("@")
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{port}"))
+    return str(parse_url(url).with_port(port))
 
 
 def refused_parameters(url: str) -> list[str]:
     """What in this URL PgBouncer refuses at the start of a session. Source: PgBouncer, ignore_startup_parameters."""
-    return [name for name, _ in parse_qsl(urlsplit(url).query) if name == "options"]
+    return [name for name, _ in parse_url(url).parameters if name == "options"]
 
 
 def port_to_use(server: ServerFactsBrief | None, address: DatabaseAddress | None, *, wanted: bool) -> int:

@@ -7,12 +7,13 @@ the same through PgBouncer in transaction mode.
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from dataclasses import replace
 
 import psycopg
 from psycopg import errors as pg_errors
 from psycopg import pq
 
+from .database_url import effective_url, parse_url
 from .errors import ConfigurationError, PermanentError, TransferError, TransientError
 
 APPLICATION_NAME = "scaleout-mover"
@@ -33,7 +34,7 @@ def vectors_url(environment: Mapping[str, str] = os.environ) -> str:
 
 def application_url(environment: Mapping[str, str] = os.environ) -> str:
     """Return the URL of the application's own database."""
-    url = environment.get("DATABASE_URL", "")
+    url = effective_url(environment)
     if not url:
         raise ConfigurationError("DATABASE_URL is not set", hint="set DATABASE_URL to the application's PostgreSQL URL")
     return url
@@ -42,25 +43,23 @@ def application_url(environment: Mapping[str, str] = os.environ) -> str:
 def conninfo(url: str) -> str:
     """Turn a URL in one of SQLAlchemy's spellings into one that libpq reads; parameters libpq does not know are
     dropped."""
-    parts = urlsplit(url)
-    dialect = parts.scheme.split("+", 1)[0]
-    if dialect not in ("postgres", "postgresql"):
+    try:
+        parsed = parse_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"the database URL cannot be read: {error}") from None
+    if not parsed.is_postgres:
         raise ConfigurationError(
-            f"the database URL starts with {parts.scheme or 'no scheme'!r}, not with postgresql://",
+            f"the database URL starts with {parsed.scheme}://, not with postgresql://",
             hint="PGVector needs PostgreSQL; a SQLite application database must be moved first",
         )
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-    parameters = {key: value for key, value in parse_qsl(parts.query) if key in known}
-    if "sslmode" not in parameters and dict(parse_qsl(parts.query)).get("ssl") in ("true", "1", "require"):
+    given = dict(parsed.parameters)
+    parameters = {key: value for key, value in given.items() if key in known}
+    if "sslmode" not in parameters and given.get("ssl") in ("true", "1", "require"):
         parameters["sslmode"] = "require"  # asyncpg's spelling
     parameters.setdefault("application_name", APPLICATION_NAME)
     parameters.setdefault("connect_timeout", "15")
-    user = quote(unquote(parts.username or ""), safe="")
-    password = ":" + quote(unquote(parts.password), safe="") if parts.password is not None else ""
-    host = parts.netloc.rpartition("@")[2]
-    return (
-        f"postgresql://{user}{password}{'@' if user else ''}{host}{parts.path}?{urlencode(parameters, quote_via=quote)}"
-    )
+    return str(replace(parsed, scheme="postgresql", parameters=tuple(parameters.items())))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
 from shared.errors import ConfigurationError, NeedsOperator, PermanentError, TransientError
 from shared.model import Progress
 from shared.ports import Manifest
+from shared.redis_choice import url_of
 from shared.survey import ChunkTable, Severity
 from tests.way_back.fix_cluster import (
     LABELS,
@@ -183,7 +184,7 @@ def test_everything_that_would_fail_after_the_stop_is_listed_before_it(world: Wo
     world.cluster.delete("ConfigMap", NAMES.code)
     world.cluster.forbidden = {"jobs"}
     reference = {"name": "WEBUI_SECRET_KEY", "valueFrom": {"secretKeyRef": {"name": "gone", "key": "k"}}}
-    redis = {"name": "REDIS_URL", "value": "redis://x"}
+    redis = {"name": "REDIS_URL", "value": url_of(NAMES.redis)}
     world.plan = replace(world.plan, environment=(*world.plan.environment, reference, redis))
     world.facts.chunk_table, world.facts.ledger_exists, world.facts.sessions = None, False, 30
     with pytest.raises(ConfigurationError) as caught:
