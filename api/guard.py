@@ -13,8 +13,9 @@ from durabletask.client import OrchestrationQuery, OrchestrationStatus
 from durabletask.entities import EntityInstanceId
 
 from api import durable
+from api.bodies import read_json
 from api.guard_runs import RunsOfDeployment
-from api.migrations import answer, read_body
+from api.migrations import answer, bad_request
 from phases.guard_entity import read_memory
 from phases.guard_memory import Memory
 from phases.guard_steps import act_on, observe_deployment
@@ -23,6 +24,7 @@ from shared.background import begin
 from shared.guard.ports import GuardPorts
 from shared.guard.readings import Reading
 from shared.guarded import Guarded
+from shared.requests import InvalidRequest
 from shared.wire import JsonObject, from_wire, to_wire
 
 log = logging.getLogger(__name__)
@@ -100,9 +102,12 @@ async def pause(
     req: func.HttpRequest, client: df.DurableFunctionsClient, guarded: Sequence[Guarded]
 ) -> func.HttpResponse:
     """`POST /api/guard/pause`: stand still for some minutes; 202, 400 with every problem, 404."""
-    body = read_body(req)
-    if problems := pause_problems(body):
-        return answer(400, {"error": "; ".join(problems), "problems": problems})
+    try:
+        body = read_json(req.get_body())
+        if problems := pause_problems(body):
+            raise InvalidRequest(problems)
+    except InvalidRequest as error:
+        return bad_request(error)
     chosen = _chosen(guarded, body.get("deployment"))
     if not chosen:
         return _unknown(guarded)
@@ -115,9 +120,14 @@ async def pause(
 async def resume(
     req: func.HttpRequest, client: df.DurableFunctionsClient, guarded: Sequence[Guarded]
 ) -> func.HttpResponse:
-    """`POST /api/guard/resume`: end a pause now; 202, 404."""
-    body = read_body(req)
-    chosen = _chosen(guarded, body.get("deployment") if isinstance(body, dict) else None)
+    """`POST /api/guard/resume`: end a pause now; 202, 400 with every problem, 404."""
+    try:
+        body = read_json(req.get_body())
+        if problems := resume_problems(body):
+            raise InvalidRequest(problems)
+    except InvalidRequest as error:
+        return bad_request(error)
+    chosen = _chosen(guarded, body.get("deployment"))
     if not chosen:
         return _unknown(guarded)
     await _signal(client, chosen, "resume", {})
@@ -135,7 +145,18 @@ def pause_problems(body: Any) -> list[str]:
         problems.append(f"minutes must be a number above 0 and at most {LONGEST_PAUSE_MINUTES:,}")
     if not isinstance(because, str) or not because.strip():
         problems.append("because must say why, for whoever finds the guard paused")
-    return problems
+    return problems + _deployment_problems(body)
+
+
+def resume_problems(body: Any) -> list[str]:
+    """Every mistake in the body of a resume. Pure."""
+    if not isinstance(body, dict):
+        return ["the body must be a JSON object"]
+    return [f"unknown field {key!r}" for key in body if key != "deployment"] + _deployment_problems(body)
+
+
+def _deployment_problems(body: JsonObject) -> list[str]:
+    return [] if isinstance(body.get("deployment", ""), str) else ["deployment must be the name of one"]
 
 
 def describe(guarded: Guarded, memory: Memory, now: datetime) -> JsonObject:

@@ -8,9 +8,10 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from api import durable, rollbacks, runs
+from api.bodies import read_json, read_order
 from shared.names import short_run
 from shared.requests import InvalidRequest, parse_request
-from shared.wire import JsonObject, to_wire
+from shared.wire import to_wire
 
 EVENTS = {"approve": "approval", "pause": "pause", "resume": "resume", "abort": "stop", "rollback": "stop"}
 """Action of an operator → external event of the orchestration."""
@@ -21,9 +22,9 @@ async def start(
 ) -> func.HttpResponse:
     """Plan or migrate: 202, 400 with every mistake, or 409 while one runs for the same Deployment."""
     try:
-        request = parse_request(read_body(req), defaults)
+        request = parse_request(read_json(req.get_body()), defaults)
     except InvalidRequest as error:
-        return answer(400, {"error": error.message, "problems": error.problems, "hint": error.hint})
+        return bad_request(error)
     key = request.target.key
     known = await durable.list_runs(client, key)
     if busy := runs.under_way(known, key):
@@ -58,13 +59,22 @@ async def act(req: func.HttpRequest, client: df.DurableFunctionsClient, action: 
         return _unknown(req)
     if refusal := runs.refuse(action, run):
         return answer(409, {"error": refusal.message})
+    try:
+        names = await _name_to_approve(client, run) if action == "approve" else ""
+        order = read_order(action, read_json(req.get_body()), names=names)
+    except InvalidRequest as error:
+        return bad_request(error)
     if action == "rollback" and not run.active:
         return await _start_rollback(req, client, run)
-    body = read_body(req)
-    value = {"reason": f"{action} by an operator"} | (body if isinstance(body, dict) else {})
-    value |= {"approved": value.get("approved", True)} if action == "approve" else {}
-    await durable.raise_event(client, run.id, EVENTS[action], value)
+    await durable.raise_event(client, run.id, EVENTS[action], order)
     return answer(202, links(req, run.id))
+
+
+async def _name_to_approve(client: df.DurableFunctionsClient, run: runs.Run) -> str:
+    """What an approval of the phase that waits must name; empty: nothing."""
+    plans = (await durable.read_record(client, run.id) or {}).get("plans") or {}
+    plan = plans.get(run.status.get("phase")) or {}
+    return str(plan.get("approval_names") or "")
 
 
 async def _start_rollback(req: func.HttpRequest, client: df.DurableFunctionsClient, run: runs.Run) -> func.HttpResponse:
@@ -86,19 +96,13 @@ def links(req: func.HttpRequest, run: str) -> dict[str, str]:
 
 def answer(status: int, body: Any, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
     """A JSON response."""
-    text = json.dumps(body, ensure_ascii=False)
+    text = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
     return func.HttpResponse(text, status_code=status, mimetype="application/json", headers=dict(headers or {}))
 
 
-def read_body(req: func.HttpRequest) -> JsonObject | Any:
-    """The body as JSON: an empty object where there is none, None where it is not JSON."""
-    raw = req.get_body()
-    if not raw:
-        return {}
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return None
+def bad_request(error: InvalidRequest) -> func.HttpResponse:
+    """400 with every problem."""
+    return answer(400, {"error": error.message, "problems": error.problems, "hint": error.hint})
 
 
 def _busy(req: func.HttpRequest, run: str) -> func.HttpResponse:

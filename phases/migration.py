@@ -295,7 +295,7 @@ class Run:
             return Outcome(
                 phase.name, "failed", "nobody approved before the deadline", "Start again when you are ready."
             )
-        if not (approval.get_result() or {}).get("approved"):
+        if (approval.get_result() or {}).get("approved") is not True:
             return Outcome(phase.name, "failed", "the approval was refused")
         return None
 
@@ -336,7 +336,7 @@ class Run:
 
 def _names(answer: JsonObject, wanted: str) -> bool:
     """Whether this answer decides: a refusal always does, an approval when it names what it must."""
-    return not wanted or not answer.get("approved") or answer.get("disk") == wanted
+    return not wanted or answer.get("approved") is not True or answer.get("disk") == wanted
 
 
 def _undoing(progress: Progress) -> Progress:

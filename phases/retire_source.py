@@ -171,5 +171,5 @@ def _kept(snapshot: str) -> Change:
 
 def _no_way_back(volume: str) -> Problem:
     message = f"after this phase a rollback is no longer possible; the approval must name the disk: {volume}"
-    hint = f'POST …/approve with {{"disk": "{volume}"}}, after the soak.'
+    hint = f'POST …/approve with {{"approved": true, "disk": "{volume}"}}, after the soak.'
     return Problem("irreversible", Severity.WARNING, message, hint)

@@ -45,7 +45,8 @@ class AppClient:
         return answer.text
 
     def act(self, run: str, action: str) -> dict[str, Any]:
-        answer = self._http.post(f"/api/migrations/{run}/{action}")
+        body = {"approved": True} if action == "approve" else {}
+        answer = self._http.post(f"/api/migrations/{run}/{action}", json=body)
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 

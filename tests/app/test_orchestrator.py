@@ -26,7 +26,7 @@ TARGET = {
     "subscription_id": "s",
     "resource_group": "g",
     "cluster": "c",
-    "key_vault": "https://v",
+    "key_vault": "https://v.vault.azure.net",
     "postgres_server": "p",
 }
 

@@ -23,11 +23,11 @@ OWN = {
     "subscription_id": "s",
     "resource_group": "g",
     "cluster": "aks",
-    "key_vault": "https://v",
+    "key_vault": "https://v.vault.azure.net",
     "postgres_server": "p",
 }
 KEY = "aks-ollama-open-webui"
-TARGET = Target("s", "g", "aks", "https://v", "p")
+TARGET = Target("s", "g", "aks", "https://v.vault.azure.net", "p")
 
 
 def test_without_a_setting_the_apps_own_target_is_guarded():
