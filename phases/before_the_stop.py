@@ -11,6 +11,7 @@ from shared.environment_order import unexpanded
 from shared.errors import ConfigurationError, MigrationError
 from shared.names import Names
 from shared.ports import Cluster, Manifest, Ports
+from shared.redis_reach import trouble_with
 
 DEPLOYMENT, SWITCH, DOWN_SINCE = "deployment.json", "switch.json", "down-since"
 """Keys of the record: the Deployment as it was, the patch that switches it, when a way back stopped it."""
@@ -81,10 +82,13 @@ def _missing_references(plan: Plan, cluster: Cluster) -> list[str]:
 
 def _redis_problems(plan: Plan, cluster: Cluster, names: Names) -> list[str]:
     ours = any(entry.get("value") == redis_choice.url_of(names.redis) for entry in plan.environment)
-    redis = cluster.read("Deployment", names.redis) if ours else None
-    if ours and (redis is None or not deployments.is_settled(redis, 1)):
-        return [f"Redis ({names.redis}) is not ready"]
-    return []
+    if not ours:
+        return []
+    serving = next((pod for pod in cluster.list("Pod", plan.facts.labels) if deployments.is_ready(pod)), None)
+    if serving is None:
+        return ["no pod of Open WebUI is ready"]
+    trouble = trouble_with(cluster, str(serving["metadata"]["name"]), plan.facts.container, names.redis)
+    return [f"Redis ({names.redis}) does not answer the serving pod: {trouble}"] if trouble else []
 
 
 def _database_problems(plan: Plan, ports: Ports) -> list[str]:

@@ -4,6 +4,7 @@ Undo deletes what this phase created. A share that already holds copies is kept 
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from shared import deployments, manifests
@@ -15,6 +16,8 @@ from shared.redis_choice import needs_redis
 from shared.survey import Problem, Severity
 from shared.transfer.packing import pack
 
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+"""Source: Kubernetes, well-known annotations."""
 SESSION_KEY = "webui-secret-key"
 
 
@@ -42,6 +45,8 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         raise UnsupportedDeployment("the preflight could not read all that this phase needs")
     unused = options.unused_storage_class
     removed = ports.cluster.read("StorageClass", unused) if unused else None
+    names = Names(target.deployment, brief.run)
+    wants_secret = "WEBUI_SECRET_KEY" not in survey.deployment.environment
     made = Plan(
         run=brief.run,
         deployment=target.deployment,
@@ -49,13 +54,19 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         storage_class=options.storage_class,
         share_size=options.share_size,
         creates_claim=not survey.storage.files_claim_exists,
-        creates_redis=needs_redis(survey.deployment.environment),
-        creates_session_secret="WEBUI_SECRET_KEY" not in survey.deployment.environment,
+        creates_redis=needs_redis(survey.deployment.environment) and not _their_redis(names, ports.cluster),
+        creates_session_secret=wants_secret and not _theirs("Secret", names.session_secret, ports.cluster),
         redis_image=options.redis_image,
         force=options.force_conflicts,
         removed_class=_without_server_fields(removed) if removed else None,
     )
-    return _explained(made, bool(unused) and removed is None, unused)
+    found = _redis_of_others(made, survey.deployment.environment, names, ports.cluster)
+    found += _secret_of_others(made, names, ports.cluster) if wants_secret else []
+    if removed:
+        found += _class_problems(removed, options.storage_class, ports.cluster)
+    elif unused:
+        found.append(Problem("unused_class", Severity.NOTE, f"StorageClass {unused} is gone already"))
+    return replace(made, changes=tuple(_changes(made, names)), problems=tuple(found))
 
 
 def apply(plan: Plan, ports: Ports) -> Progress:
@@ -141,8 +152,58 @@ def _without_server_fields(manifest: Manifest) -> Manifest:
     return kept | {"metadata": {k: metadata[k] for k in ("name", "labels", "annotations") if metadata.get(k)}}
 
 
-def _explained(made: Plan, class_is_gone: bool, unused: str) -> Plan:
-    names = Names(made.deployment, made.run)
+def _theirs(kind: str, name: str, cluster: Cluster) -> bool:
+    """Whether it is there and no run of this app made it: it is never applied over, and never deleted."""
+    found = cluster.read(kind, name)
+    return found is not None and not manifests.is_ours(found)
+
+
+def _their_redis(names: Names, cluster: Cluster) -> bool:
+    return any(_theirs(kind, names.redis, cluster) for kind in ("Deployment", "Service"))
+
+
+def _redis_of_others(plan: Plan, variables: Sequence[str], names: Names, cluster: Cluster) -> list[Problem]:
+    if plan.creates_redis or not needs_redis(variables):
+        return []
+    if cluster.read("Service", names.redis) is not None:
+        message = f"Service {names.redis} is there and not ours: its Redis is used, and a rollback leaves it as it is"
+        return [Problem("their_redis", Severity.NOTE, message)]
+    message = f"Deployment {names.redis} is there and not ours, and no Service leads to it"
+    hint = f"Set REDIS_URL in Open WebUI to your Redis, or give it a Service {names.redis} with port 6379."
+    return [Problem("their_redis", Severity.BLOCKING, message, hint)]
+
+
+def _secret_of_others(plan: Plan, names: Names, cluster: Cluster) -> list[Problem]:
+    if plan.creates_session_secret:
+        return []
+    held = (cluster.read("Secret", names.session_secret) or {}).get("data") or {}
+    if held.get(SESSION_KEY):
+        message = f"Secret {names.session_secret} is there and not ours: its {SESSION_KEY} is used"
+        return [Problem("their_secret", Severity.NOTE, message)]
+    message = f"Secret {names.session_secret} is there and not ours, and has no {SESSION_KEY}"
+    hint = "Set WEBUI_SECRET_KEY in Open WebUI, or put the key into that Secret."
+    return [Problem("their_secret", Severity.BLOCKING, message, hint)]
+
+
+def _class_problems(unused: Manifest, wanted: str, cluster: Cluster) -> list[Problem]:
+    """Why this class may not be removed. Only claims of this namespace can be seen."""
+    name = unused["metadata"]["name"]
+    claims = [
+        str(claim["metadata"]["name"])
+        for claim in cluster.list("PersistentVolumeClaim")
+        if claim["spec"].get("storageClassName") == name
+    ]
+    reasons = [f"claim {', '.join(claims)} uses it"] if claims else []
+    if name == wanted:
+        reasons.append("the new claim is to use it")
+    if (unused["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true":
+        reasons.append("it is the cluster's default")
+    hint = "Leave options.unused_storage_class out, or name a class that nothing uses."
+    message = f"StorageClass {name} cannot be removed: {', and '.join(reasons)}"
+    return [Problem("unused_class", Severity.BLOCKING, message, hint)] if reasons else []
+
+
+def _changes(made: Plan, names: Names) -> list[Change]:
     changes = [Change("create", "ConfigMap", names.code, "the mover")]
     if made.creates_claim:
         detail = f"{made.share_size}, ReadWriteMany, class {made.storage_class}"
@@ -153,6 +214,6 @@ def _explained(made: Plan, class_is_gone: bool, unused: str) -> Plan:
     if made.creates_session_secret:
         changes.append(Change("create", "Secret", names.session_secret, "one WEBUI_SECRET_KEY for all replicas"))
     if made.removed_class:
-        changes.append(Change("delete", "StorageClass", unused, "unused"))
-    gone = Problem("unused_class", Severity.NOTE, f"StorageClass {unused} is gone already")
-    return replace(made, changes=tuple(changes), problems=(gone,) if class_is_gone else ())
+        name = made.removed_class["metadata"]["name"]
+        changes.append(Change("delete", "StorageClass", name, "unused"))
+    return changes

@@ -13,6 +13,7 @@ from shared.errors import ConfigurationError
 from shared.model import Brief, MigrationRequest, Target
 from shared.names import Names
 from shared.ports import Completed, Manifest, Ports
+from shared.redis_reach import PING
 from shared.survey import DatabaseAddress, Survey
 from shared.transfer.standby import STEP
 
@@ -62,6 +63,7 @@ class FakeCluster:
     groups: set[str] = field(default_factory=set)
     standby: set[str] = field(default_factory=set)
     """Jobs that wait to be told."""
+    redis_says: str = "+PONG"
     refuses: str = ""
     mutates: Callable[[Manifest], None] = lambda tried: None
     """What an admission webhook makes of a patch."""
@@ -136,6 +138,8 @@ class FakeCluster:
     def execute(
         self, pod: str, container: str, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60
     ) -> Completed:
+        if PING in command:
+            return Completed(0, self.redis_says, "") if self.redis_says else Completed(1, "", "refused")
         assert (list(command), container) == (["touch", mover.GO], "mover")
         name = pod.removesuffix("-pod")
         self.log.append(f"release {name}")

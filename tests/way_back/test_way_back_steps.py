@@ -196,7 +196,7 @@ def test_everything_that_would_fail_after_the_stop_is_listed_before_it(world: Wo
         f"ConfigMap {NAMES.code} is gone",
         "may not create jobs",
         "Secret gone has no key k",
-        "Redis (open-webui-redis) is not ready",
+        "no pod of Open WebUI is ready",
         "document_chunk is gone",
         "the ledger (schema scaleout) is gone",
         "5 connections beside the 30 of others, 10 are needed",
@@ -280,6 +280,16 @@ def test_it_is_not_told_to_begin_while_the_old_pod_is_there(world: World) -> Non
     world.cluster.put("Pod", "old", spec={})["metadata"]["labels"] = LABELS
     assert not cut_over.apply(world.plan, world.ports).finished
     assert f"release {world.plan.finish.name}" not in world.cluster.log
+
+
+@pytest.mark.parametrize("says", ["", "-NOAUTH Authentication required."])
+def test_a_redis_that_does_not_answer_the_serving_pod_stops_nothing(world: World, says: str) -> None:
+    pod = world.cluster.put("Pod", "old", status={"conditions": [{"type": "Ready", "status": "True"}]}, spec={})
+    pod["metadata"]["labels"] = LABELS
+    redis = {"name": "REDIS_URL", "value": url_of(NAMES.redis)}
+    world.plan = replace(world.plan, environment=(*world.plan.environment, redis))
+    world.cluster.redis_says = says
+    assert f"does not answer the serving pod: {says or 'refused'}" in refused(world)
 
 
 def add_ended_pod(world: World, name: str = "evicted", phase: str = "Failed") -> None:
