@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 
@@ -12,15 +12,21 @@ from kubernetes.client import ApiClient
 from shared.adapters.aks import AksClusters, api_client
 from shared.adapters.azure_credentials import credential, postgres_token
 from shared.adapters.cluster import KubernetesCluster
+from shared.adapters.database_host import admitted
 from shared.adapters.flexible_server import FlexibleServer
 from shared.adapters.key_vault import KeyVaultSecrets
 from shared.adapters.postgres import PostgresDatabases
 from shared.model import Target
 from shared.ports import Ports
 from shared.settings import Settings
+from shared.survey import DatabaseAddress
 
 KUBECONFIG_SECONDS = 300
 """How long one is used again: ARM allows few reads an hour, and a rotated credential must not be missed for long."""
+
+
+SERVER_NAME_SECONDS = 3600
+"""A server keeps its name."""
 
 
 class SystemClock:
@@ -44,6 +50,8 @@ class Clients:
     """The login: the server's administrator, or with Entra the identity."""
     password: Callable[[], str]
     """The administrator's secret, or with Entra a token, which is good for one connection."""
+    admit: Callable[[DatabaseAddress], DatabaseAddress]
+    """Where that login may go for this address; ConfigurationError when it is another server's."""
 
 
 def client_maker(settings: Settings) -> Callable[[Target], Clients]:
@@ -58,16 +66,27 @@ def client_maker(settings: Settings) -> Callable[[Target], Clients]:
         clusters = AksClusters(target.subscription_id, identity())
         return clusters.kubeconfig(target.resource_group, target.cluster)
 
-    def make(target: Target) -> Clients:
-        secrets = KeyVaultSecrets(target.key_vault, identity())
+    @lru_cache(maxsize=64)
+    def own_name(target: Target, period: int) -> str:
+        return database_server(target).read_server().fqdn
+
+    def database_server(target: Target) -> FlexibleServer:
         group = target.postgres_resource_group or target.resource_group
-        server = FlexibleServer(
+        return FlexibleServer(
             target.subscription_id, group, target.postgres_server, identity(), pgbouncer_port=settings.pgbouncer_port
         )
+
+    def make(target: Target) -> Clients:
+        secrets = KeyVaultSecrets(target.key_vault, identity())
+        server = database_server(target)
 
         def cluster_client() -> ApiClient:
             period = int(time.monotonic() // KUBECONFIG_SECONDS)
             return api_client(kubeconfig(target, period), identity())
+
+        def admit(address: DatabaseAddress) -> DatabaseAddress:
+            name = own_name(target, int(time.monotonic() // SERVER_NAME_SECONDS))
+            return replace(address, host=admitted(address.host, target.postgres_server, name))
 
         def administrator() -> str:
             if settings.postgres_auth == "entra":
@@ -85,6 +104,7 @@ def client_maker(settings: Settings) -> Callable[[Target], Clients]:
             secrets=secrets,
             administrator=administrator,
             password=password,
+            admit=admit,
         )
 
     return make
@@ -98,7 +118,9 @@ def connector(settings: Settings) -> Callable[[Target], Ports]:
         clients = make(target)
         return Ports(
             cluster=clients.cluster,
-            databases=PostgresDatabases(clients.administrator, clients.password, settings.libpq_options()),
+            databases=PostgresDatabases(
+                clients.administrator, clients.password, settings.libpq_options(), clients.admit
+            ),
             server=clients.server,
             secrets=clients.secrets,
             clock=SystemClock(),

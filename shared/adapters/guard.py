@@ -128,7 +128,7 @@ def sessions_of(
         found = _read_deployment(clients.cluster, target.deployment)
         containers = deployments.pod_spec(found)["containers"]
         addresses = (read_database_address(clients.cluster, container) for container in containers)
-        return next((found for found in addresses if found), None)
+        return next((clients.admit(found) for found in addresses if found), None)
 
     return PostgresSessions(
         address,

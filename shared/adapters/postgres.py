@@ -33,17 +33,25 @@ APPLICATION_NAME = "scaleout"
 class PostgresDatabases:
     """`shared.ports.Databases`: `password` is asked at every connection, `user` is the administrator's login."""
 
-    def __init__(self, user: Callable[[], str], password: Callable[[], str], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        user: Callable[[], str],
+        password: Callable[[], str],
+        options: Mapping[str, Any],
+        admit: Callable[[DatabaseAddress], DatabaseAddress],
+    ) -> None:
         self._user = user
         self._password = password
         self._options = options
         """libpq options, such as sslmode and sslrootcert."""
+        self._admit = admit
 
     def verify_login(self) -> None:
         self._password()
 
     def as_admin(self, address: DatabaseAddress) -> "PostgresDatabase":
-        return PostgresDatabase(address, self._user, self._password, self._options)
+        """ConfigurationError where the address is not that of the server that the request names."""
+        return PostgresDatabase(self._admit(address), self._user, self._password, self._options)
 
 
 class PostgresDatabase:

@@ -59,7 +59,7 @@ class LocalAzure:
             "clusters": {"rg-webui/aks-webui": {"kubeconfig": "kubeconfig"}},
             "servers": {
                 "rg-webui/pg-webui": {
-                    "fqdn": "pg-webui.postgres.database.azure.com",
+                    "fqdn": "127.0.0.1",
                     "version": "17",
                     "sku": {"name": "Standard_B1ms", "tier": "Burstable"},
                     "parameters": {"azure.extensions": "UUID-OSSP"},

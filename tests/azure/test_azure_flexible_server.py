@@ -30,7 +30,7 @@ def of(target: Target) -> FlexibleServer:
 def test_the_servers_facts_are_read(target: Target) -> None:
     facts = of(target).read_server()
     assert facts.name == target.server
-    assert facts.fqdn.endswith(".postgres.database.azure.com")
+    assert facts.fqdn
     assert facts.version.isdigit()
     assert facts.administrator_login
     assert facts.sku_name.startswith("Standard_")

@@ -47,7 +47,9 @@ def ports(azure: LocalAzure, database: Any) -> Ports:
     """Azure's unmodified clients against the local endpoints, and a real PostgreSQL as its administrator."""
     info = psycopg.conninfo.conninfo_to_dict(database.admin_url)
     made = composition.connector(Settings())(TARGET)
-    login = PostgresDatabases(lambda: str(info["user"]), lambda: str(info["password"]), {"sslmode": "require"})
+    login = PostgresDatabases(
+        lambda: str(info["user"]), lambda: str(info["password"]), {"sslmode": "require"}, lambda address: address
+    )
     return replace(made, cluster=Cluster(database.app_url), databases=_Databases(login, made.databases.verify_login))
 
 

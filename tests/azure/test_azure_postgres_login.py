@@ -56,7 +56,9 @@ def address(database):
 
 def test_every_connection_sends_a_token_of_its_own(accept, address):
     identity = Issuing()
-    databases = PostgresDatabases(lambda: IDENTITY, lambda: postgres_token(identity), {"sslmode": "require"})
+    databases = PostgresDatabases(
+        lambda: IDENTITY, lambda: postgres_token(identity), {"sslmode": "require"}, lambda address: address
+    )
     for number in (1, 2, 3):
         accept(f"token-{number}")
         assert databases.as_admin(address).read_chunk_table() is None

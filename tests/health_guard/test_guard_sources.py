@@ -253,7 +253,9 @@ def test_a_whole_reading_of_the_local_parts(
     assert seen.unread == ()
     assert (seen.deployment.replicas, len(seen.pods), [a.status for a in seen.answers]) == (2, 2, [200, 200])
 
-    clients = SimpleNamespace(cluster=api, administrator=lambda: "postgres", password=lambda: "x")
+    clients = SimpleNamespace(
+        cluster=api, administrator=lambda: "postgres", password=lambda: "x", admit=lambda address: address
+    )
     nowhere = sessions_of(guarded, clients, ADMIN)  # type: ignore[arg-type]
     half = observe(GuardPorts(nowhere, *list(_rest(ports))), datetime.now(UTC))
     assert [(u.part, u.obstacle) for u in half.unread] == [(Part.CONNECTIONS, Obstacle.UNREACHABLE)]
