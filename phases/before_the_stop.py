@@ -87,7 +87,9 @@ def _redis_problems(plan: Plan, cluster: Cluster, names: Names) -> list[str]:
     serving = next((pod for pod in cluster.list("Pod", plan.facts.labels) if deployments.is_ready(pod)), None)
     if serving is None:
         return ["no pod of Open WebUI is ready"]
-    trouble = trouble_with(cluster, str(serving["metadata"]["name"]), plan.facts.container, names.redis)
+    trouble = trouble_with(
+        cluster, str(serving["metadata"]["name"]), plan.facts.container, redis_choice.url_of(names.redis)
+    )
     return [f"Redis ({names.redis}) does not answer the serving pod: {trouble}"] if trouble else []
 
 
