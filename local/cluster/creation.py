@@ -138,6 +138,7 @@ _BY_KIND: Mapping[str, Callable[[Object, Store], None]] = {
     "PersistentVolume": _volume,
     "Deployment": _deployment,
     "ReplicaSet": _deployment,
+    "StatefulSet": _deployment,
     "Service": _service,
     "Job": _job,
     "CustomResourceDefinition": _definition,

@@ -142,6 +142,36 @@ def _replica_set(obj: Object) -> None:
     _pod_template(spec)
 
 
+def _stateful_set(obj: Object) -> None:
+    """Source: pkg/apis/apps/v1/defaults.go, SetDefaults_StatefulSet, and conversion.go for the claim templates."""
+    spec = obj["spec"]
+    _fill(spec, {"replicas": 1, "revisionHistoryLimit": 10, "podManagementPolicy": "OrderedReady", "serviceName": ""})
+    strategy = spec.setdefault("updateStrategy", {})
+    if "type" not in strategy:
+        strategy["type"] = "RollingUpdate"
+        strategy.setdefault("rollingUpdate", {})
+    rolling = strategy.get("rollingUpdate")
+    if rolling is not None:
+        rolling.pop("maxUnavailable", None)  # of a feature that is off by default: MaxUnavailableStatefulSet
+        if strategy["type"] == "RollingUpdate":
+            rolling.setdefault("partition", 0)
+    _fill(
+        spec.setdefault("persistentVolumeClaimRetentionPolicy", {}), {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    )
+    for claim in spec.get("volumeClaimTemplates", ()):
+        claim |= {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+        for name in ("metadata", "spec", "status"):
+            claim.setdefault(name, {})
+        _claim(claim)
+        claim["status"].setdefault("phase", "Pending")
+    obj["status"].setdefault("availableReplicas", 0)
+    _pod_template(spec)
+
+
+def _controller_revision(obj: Object) -> None:
+    obj.setdefault("revision", 0)
+
+
 def _job(obj: Object) -> None:
     spec = obj["spec"]
     if "completions" not in spec and "parallelism" not in spec:
@@ -186,6 +216,8 @@ _BY_KIND: Mapping[str, Callable[[Object], None]] = {
     "Pod": _pod,
     "Deployment": _deployment,
     "ReplicaSet": _replica_set,
+    "StatefulSet": _stateful_set,
+    "ControllerRevision": _controller_revision,
     "Job": _job,
     "PersistentVolumeClaim": _claim,
     "PersistentVolume": _volume_object,

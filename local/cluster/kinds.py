@@ -70,6 +70,14 @@ def _core(plural: str, kind: str, **options: Any) -> Resource:
     return Resource("", "v1", plural, kind, **options)
 
 
+def _replicated(plural: str, kind: str, short_name: str) -> Resource:
+    """Return a kind of apps/v1 that keeps a number of pods."""
+    subresources = ("scale", "status")
+    return Resource(
+        "apps", "v1", plural, kind, subresources=subresources, short_names=(short_name,), counts_generations=True
+    )
+
+
 NAMESPACES = _core(
     "namespaces",
     "Namespace",
@@ -108,24 +116,10 @@ CLAIMS = _core(
     short_names=("pvc",),
     returns_deleted_object=True,
 )
-DEPLOYMENTS = Resource(
-    "apps",
-    "v1",
-    "deployments",
-    "Deployment",
-    subresources=("scale", "status"),
-    short_names=("deploy",),
-    counts_generations=True,
-)
-REPLICA_SETS = Resource(
-    "apps",
-    "v1",
-    "replicasets",
-    "ReplicaSet",
-    subresources=("scale", "status"),
-    short_names=("rs",),
-    counts_generations=True,
-)
+DEPLOYMENTS = _replicated("deployments", "Deployment", "deploy")
+REPLICA_SETS = _replicated("replicasets", "ReplicaSet", "rs")
+STATEFUL_SETS = _replicated("statefulsets", "StatefulSet", "sts")
+CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 JOBS = Resource("batch", "v1", "jobs", "Job", subresources=("status",), counts_generations=True)
 AUTOSCALERS = Resource(
     "autoscaling",
@@ -248,6 +242,8 @@ STORED = (
     CLAIMS,
     DEPLOYMENTS,
     REPLICA_SETS,
+    STATEFUL_SETS,
+    CONTROLLER_REVISIONS,
     JOBS,
     AUTOSCALERS,
     DISRUPTION_BUDGETS,

@@ -64,7 +64,9 @@ class Cause:
 
     @classmethod
     def invalid(cls, field: str, value: Any, why: str) -> "Cause":
-        return cls(field, f"Invalid value: {json.dumps(value)}: {why}", "FieldValueInvalid")
+        """`value` is shown as Go's encoder writes it: without spaces."""
+        shown = json.dumps(value, separators=(",", ":"))
+        return cls(field, f"Invalid value: {shown}: {why}", "FieldValueInvalid")
 
     @classmethod
     def forbidden(cls, field: str, why: str) -> "Cause":

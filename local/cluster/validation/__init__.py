@@ -9,24 +9,28 @@ from local.cluster.kinds import Resource
 from local.cluster.objects import Object, annotations_of, labels_of, name_of
 from local.cluster.schema import Schema, Shape, schema_of
 from local.cluster.status_errors import Cause
-from local.cluster.validation import configuration, names, storage, workloads
+from local.cluster.validation import configuration, names, stateful_sets, storage, workloads
 from local.cluster.validation.rules import Causes, ChangeRules, Rules
 
-_RULES: Rules = {**workloads.RULES, **storage.RULES, **configuration.RULES}
-_CHANGE_RULES: ChangeRules = {**workloads.CHANGE_RULES, **storage.CHANGE_RULES, **configuration.CHANGE_RULES}
-_NAMED_BY_LABEL = ("Namespace", "Service")
+_RULES: Rules = {**workloads.RULES, **stateful_sets.RULES, **storage.RULES, **configuration.RULES}
+_CHANGE_RULES: ChangeRules = {
+    **workloads.CHANGE_RULES,
+    **stateful_sets.CHANGE_RULES,
+    **storage.CHANGE_RULES,
+    **configuration.CHANGE_RULES,
+}
+_NAMED_BY_LABEL = ("Namespace", "Service", "StatefulSet")
 _LONGEST_NAME, _LARGEST_ANNOTATIONS = 253, 256 * 1024
 
 
 def find_causes(resource: Resource, obj: Object, old: Object | None) -> list[Cause]:
     """Return everything wrong with `obj`, which replaces `old` or is new."""
     causes = [*_metadata(resource, obj), *_required(obj, schema_of(resource), "")]
-    if not causes:
-        rule = _RULES.get(resource.kind)
-        causes += rule(obj) if rule else ()
-    if not causes and old is not None:
-        change_rule = _CHANGE_RULES.get(resource.kind)
-        causes += change_rule(obj, old) if change_rule else ()
+    if causes:
+        return causes
+    rule, change_rule = _RULES.get(resource.kind), _CHANGE_RULES.get(resource.kind)
+    causes += rule(obj) if rule else ()
+    causes += change_rule(obj, old) if change_rule and old is not None else ()
     return causes
 
 
@@ -35,16 +39,13 @@ def _metadata(resource: Resource, obj: Object) -> Causes:
     if not name:
         yield Cause.required("metadata.name", "name or generateName is required")
         return
-    by_label = resource.kind in _NAMED_BY_LABEL
-    pattern, rule, longest = (
-        (names.LABEL, names.LABEL_RULE, names.LONGEST_LABEL)
-        if by_label
-        else (names.SUBDOMAIN, names.SUBDOMAIN_RULE, _LONGEST_NAME)
-    )
-    if not pattern.fullmatch(name):
-        yield Cause.invalid("metadata.name", name, rule)
-    if len(name) > longest:
-        yield Cause("metadata.name", f"Too long: may not be more than {longest} bytes", "FieldValueTooLong")
+    if resource.kind in _NAMED_BY_LABEL:
+        for problem in names.label_problems(name):
+            yield Cause.invalid("metadata.name", name, problem)
+    elif not names.SUBDOMAIN.fullmatch(name):
+        yield Cause.invalid("metadata.name", name, names.SUBDOMAIN_RULE)
+    if len(name) > _LONGEST_NAME:
+        yield Cause("metadata.name", f"Too long: may not be more than {_LONGEST_NAME} bytes", "FieldValueTooLong")
     for value in labels_of(obj).values():
         if len(value) > names.LONGEST_LABEL or not names.LABEL_VALUE.fullmatch(value):
             yield Cause.invalid("metadata.labels", value, names.LABEL_VALUE_RULE)

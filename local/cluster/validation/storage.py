@@ -6,11 +6,15 @@ from local.cluster.validation.rules import Causes, ChangeRules, Rules
 
 
 def _claim(obj: Object) -> Causes:
-    spec = obj["spec"]
+    yield from claim_spec(obj["spec"], "spec")
+
+
+def claim_spec(spec: Object, path: str) -> Causes:
+    """What every claim needs, also one that is made from a template."""
     if not spec.get("accessModes"):
-        yield Cause.required("spec.accessModes", "at least 1 access mode is required")
+        yield Cause.required(f"{path}.accessModes", "at least 1 access mode is required")
     if "storage" not in spec.get("resources", {}).get("requests", {}):
-        yield Cause.required("spec.resources[storage]")
+        yield Cause.required(f"{path}.resources[storage]")
 
 
 def _claim_change(obj: Object, old: Object) -> Causes:

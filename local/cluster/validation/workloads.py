@@ -13,10 +13,10 @@ _PERCENTAGE = re.compile(r"[0-9]+%")
 
 
 def _pod(obj: Object) -> Causes:
-    yield from _pod_spec(obj.get("spec", {}), "spec")
+    yield from pod_spec(obj.get("spec", {}), "spec")
 
 
-def _pod_spec(spec: Object, path: str) -> Causes:
+def pod_spec(spec: Object, path: str) -> Causes:
     containers = spec.get("containers") or []
     if not containers:
         yield Cause.required(f"{path}.containers")
@@ -45,7 +45,7 @@ def _pod_change(obj: Object, old: Object) -> Causes:
     # The scheduler's binding is the one change of nodeName that the API allows, through pods/binding.
     may_change = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName", "containers")
     before, after = ({k: v for k, v in o["spec"].items() if k not in may_change} for o in (old, obj))
-    images_aside = [[{**c, "image": ""} for c in o["spec"]["containers"]] for o in (old, obj)]
+    images_aside = [[{**c, "image": ""} for c in o["spec"].get("containers", ())] for o in (old, obj)]
     moved = old["spec"].get("nodeName") not in (None, obj["spec"].get("nodeName"))
     if before != after or images_aside[0] != images_aside[1] or moved:
         yield Cause.forbidden(
@@ -56,7 +56,7 @@ def _pod_change(obj: Object, old: Object) -> Causes:
         )
 
 
-def _template_labels(obj: Object) -> Causes:
+def template_labels(obj: Object) -> Causes:
     """The pods' labels; those of a Job hold its name, which therefore may not be longer than a label."""
     labels = (obj["spec"]["template"].get("metadata") or {}).get("labels") or {}
     for value in labels.values():
@@ -67,7 +67,7 @@ def _template_labels(obj: Object) -> Causes:
 
 
 def _workload(obj: Object) -> Causes:
-    yield from _template_labels(obj)
+    yield from template_labels(obj)
     spec = obj["spec"]
     if spec["replicas"] < 0:
         yield Cause.invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
@@ -78,7 +78,7 @@ def _workload(obj: Object) -> Causes:
     elif not selectors.matches(selector, labels):
         where = "spec.template.metadata.labels"
         yield Cause.invalid(where, dict(labels), "`selector` does not match template `labels`")
-    yield from _pod_spec(spec["template"].get("spec", {}), "spec.template.spec")
+    yield from pod_spec(spec["template"].get("spec", {}), "spec.template.spec")
     policy = spec["template"]["spec"]["restartPolicy"]
     if policy != "Always":
         yield Cause.unsupported("spec.template.spec.restartPolicy", policy, ["Always"])
@@ -118,14 +118,14 @@ def _same_selector(obj: Object, old: Object) -> Causes:
 
 
 def _job(obj: Object) -> Causes:
-    yield from _template_labels(obj)
+    yield from template_labels(obj)
     spec = obj["spec"]
     policy = spec["template"]["spec"]["restartPolicy"]
     if policy not in ("OnFailure", "Never"):
         yield Cause.unsupported("spec.template.spec.restartPolicy", policy, ["OnFailure", "Never"])
     if spec["completionMode"] == "Indexed" and "completions" not in spec:
         yield Cause.required("spec.completions", "when completion mode is Indexed")
-    yield from _pod_spec(spec["template"]["spec"], "spec.template.spec")
+    yield from pod_spec(spec["template"]["spec"], "spec.template.spec")
 
 
 def _job_change(obj: Object, old: Object) -> Causes:
