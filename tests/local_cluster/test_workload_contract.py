@@ -113,6 +113,14 @@ class TestDeployment:
         assert max(alive.values) == 1
         assert 0 in alive.values
 
+    def test_a_pod_whose_labels_no_longer_match_is_let_go_and_replaced(self, running: Cluster, name: str) -> None:
+        roll_out(running, deployment(name, 1))
+        pod, relabelled = pods(running, name)[0].metadata, {"metadata": {"labels": {"app": "other"}}}
+        running.core.patch_namespaced_pod(pod.name, running.namespace, relabelled)
+        eventually(lambda: [p for p in pods(running, name) if p.metadata.uid != pod.uid], "there is another")
+        assert running.core.read_namespaced_pod(pod.name, running.namespace).metadata.owner_references is None
+        running.core.delete_namespaced_pod(pod.name, running.namespace)
+
     def test_going_back_to_an_old_template_reuses_its_replica_set(self, running: Cluster, name: str) -> None:
         roll_out(running, deployment(name, 1))
         for image in (OTHER_IMAGE, IMAGE):

@@ -1,6 +1,6 @@
 """Objects that make other objects: whose they are, and pods made from a template."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from local.cluster import selectors
 from local.cluster.kinds import PODS, Resource
@@ -14,6 +14,8 @@ from local.cluster.objects import (
     is_terminating,
     labels_of,
     namespace_of,
+    owners_of,
+    uid_of,
 )
 from local.cluster.registry import Registry, Writer, key_of
 from local.cluster.store import Event, Key
@@ -31,26 +33,44 @@ def owner_keys(event: Event, owner: Resource) -> Iterator[Key]:
             yield Key(owner, event.key.namespace, reference["name"])
 
 
-def owned_by(registry: Registry, owner: Object, kind: Resource) -> list[Object]:
-    """Return the objects that `owner` controls, after adopting those that match its selector and have no controller."""
-    wanted = selectors.from_object(owner["spec"]["selector"])
+def owned_by(
+    registry: Registry, owner: Object, kind: Resource, belongs: Callable[[Object], bool] = lambda _: True
+) -> list[Object]:
+    """Return the objects that `owner` controls and that match its selector, and `belongs`.
+
+    Those that match and have no controller are adopted, those that no longer match are let go, unless the owner is
+    being deleted. Source: pkg/controller/controller_ref_manager.go of Kubernetes 1.36, ClaimObject.
+    """
+    wanted, may_change = selectors.from_object(owner["spec"]["selector"]), not is_terminating(owner)
     owned = []
     for obj in registry.store.all_of(kind, namespace_of(owner)):
+        fits = selectors.matches(wanted, labels_of(obj)) and belongs(obj)
         if is_controlled_by(obj, owner):
-            owned.append(obj)
-        elif (
-            controller_of(obj) is None
-            and not is_terminating(obj)
-            and selectors.matches(wanted, labels_of(obj))
-            and (kind is not PODS or is_active(obj))
-        ):
-            adopted = registry.change(key_of(kind, obj), lambda orphan: _adopt(orphan, owner), MANAGER)
-            owned.append(adopted or obj)
+            if fits:
+                owned.append(obj)
+            elif may_change:
+                _let_go(registry, kind, obj, owner)
+        elif controller_of(obj) is None and may_change and fits and _can_be_adopted(kind, obj):
+            owned.append(_adopt(registry, kind, obj, owner))
     return owned
 
 
-def _adopt(orphan: Object, owner: Object) -> None:
-    orphan["metadata"].setdefault("ownerReferences", []).append(controller_reference(owner))
+def _can_be_adopted(kind: Resource, orphan: Object) -> bool:
+    return is_active(orphan) if kind is PODS else not is_terminating(orphan)
+
+
+def _adopt(registry: Registry, kind: Resource, orphan: Object, owner: Object) -> Object:
+    def edit(obj: Object) -> None:
+        obj["metadata"].setdefault("ownerReferences", []).append(controller_reference(owner))
+
+    return registry.change(key_of(kind, orphan), edit, MANAGER) or orphan
+
+
+def _let_go(registry: Registry, kind: Resource, obj: Object, owner: Object) -> None:
+    def edit(found: Object) -> None:
+        found["metadata"]["ownerReferences"] = [each for each in owners_of(found) if each["uid"] != uid_of(owner)]
+
+    registry.change(key_of(kind, obj), edit, MANAGER)
 
 
 def create_pod(
