@@ -1,9 +1,11 @@
 """StatefulSets for the contract tests, and what is asked of them."""
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from fix_contract import Cluster, container, deployment, eventually
-from kubernetes import client
+from kubernetes import client, watch
 
 APPS = "apps/v1"
 
@@ -83,3 +85,42 @@ def wait_for_names(cluster: Cluster, name: str, *ordinals: int) -> dict[str, cli
     wanted = {f"{name}-{ordinal}" for ordinal in ordinals}
     eventually(lambda: pods(cluster, name).keys() == wanted, f"{name} has the pods {sorted(wanted)}")
     return pods(cluster, name)
+
+
+def moment(cluster: Cluster) -> str:
+    """Return the present, for `story`."""
+    return str(cluster.core.list_namespaced_pod(cluster.namespace).metadata.resource_version)
+
+
+def story(cluster: Cluster, name: str, since: str) -> list[tuple[str, str]]:
+    """Return what has happened to the set's pods since then, in order: made, ready, ending, gone."""
+    told: dict[tuple[str, str, str], None] = {}
+    watched = watch.Watch().stream(
+        cluster.core.list_namespaced_pod,
+        cluster.namespace,
+        label_selector=f"app={name}",
+        resource_version=since,
+        timeout_seconds=1,
+    )
+    for event in watched:
+        pod = event["object"]
+        happened = {
+            "made": event["type"] == "ADDED",
+            "ready": is_ready(pod),
+            "ending": pod.metadata.deletion_timestamp is not None,
+            "gone": event["type"] == "DELETED",
+        }
+        told |= {(what, pod.metadata.name, pod.metadata.uid): None for what, so in happened.items() if so}
+    return [(what, pod_name) for what, pod_name, _ in told]
+
+
+def uids(cluster: Cluster, name: str) -> dict[str, str]:
+    return {pod: found.metadata.uid for pod, found in pods(cluster, name).items()}
+
+
+def stays(look: Callable[[], object], seconds: float = 1.5) -> bool:
+    """Say whether nothing changes for a while."""
+    before = look()
+    with pytest.raises(AssertionError):
+        eventually(lambda: look() != before, "", seconds)
+    return True

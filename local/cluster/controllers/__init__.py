@@ -1,7 +1,8 @@
 """What happens by itself in a cluster: the controllers and the scheduler.
 
 Each controller is a small loop of its own (`runtime`), triggered by events; what is difficult in them is pure and
-stands apart: `rolling_update`, `rollout_status`, `completion`, `volume_matching`, `placement`, `autoscaling`.
+stands apart: `rolling_update`, `rollout_status`, `stateful_steps`, `completion`, `volume_matching`, `placement`,
+`autoscaling`.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from local.cluster.controllers.replica_set import ReplicaSetController
 from local.cluster.controllers.runtime import Controller, Controllers
 from local.cluster.controllers.scheduler import Scheduler
 from local.cluster.controllers.service_accounts import ServiceAccountController
+from local.cluster.controllers.stateful_set import StatefulSetController
 from local.cluster.controllers.volume_binding import ClaimController, VolumeController
 from local.cluster.kubelet_proxy import KubeletProxy
 from local.cluster.registry import Registry
@@ -51,6 +53,7 @@ def event_driven(registry: Registry, timing: Timing) -> tuple[Controller, ...]:
         ServiceAccountController(registry),
         DeploymentController(registry),
         ReplicaSetController(registry),
+        StatefulSetController(registry),
         JobController(registry, timing.job_backoff),
         ClaimController(registry),
         VolumeController(registry),

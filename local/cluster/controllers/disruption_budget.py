@@ -9,7 +9,7 @@ from datetime import timedelta
 from local.cluster import selectors
 from local.cluster.controllers.ownership import MANAGER
 from local.cluster.controllers.rolling_update import resolve_percentage
-from local.cluster.kinds import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, REPLICA_SETS, find_kind
+from local.cluster.kinds import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, REPLICA_SETS, STATEFUL_SETS, find_kind
 from local.cluster.objects import (
     Object,
     controller_of,
@@ -38,7 +38,7 @@ class DisruptionBudgetController:
     def affected(self, event: Event) -> Iterable[Key]:
         if event.resource is DISRUPTION_BUDGETS:
             yield event.key
-        elif event.resource in (PODS, REPLICA_SETS, DEPLOYMENTS):
+        elif event.resource in (PODS, REPLICA_SETS, DEPLOYMENTS, STATEFUL_SETS):
             for budget in self._registry.store.all_of(DISRUPTION_BUDGETS, event.key.namespace):
                 yield key_of(DISRUPTION_BUDGETS, budget)
 
