@@ -1,4 +1,4 @@
-"""The scale subresource: a Deployment or ReplicaSet seen as nothing but a number of replicas."""
+"""The scale subresource: a Deployment, ReplicaSet or StatefulSet seen as nothing but a number of replicas."""
 
 from typing import Any
 

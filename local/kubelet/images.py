@@ -17,6 +17,11 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
+_MODELS = "/app/backend/data/cache/embedding/models"
+"""In the real image filled when it is built, so the chart's `copy-app-data` finds something to copy.
+
+Source: open-webui 0.12.4, Dockerfile.
+"""
 _STATIC = "/app/backend/open_webui/static"
 """The container's own, as in the real image, where its place in the package says it and no variable does."""
 
@@ -85,7 +90,7 @@ def _open_webui(commands: Commands) -> Image:
     return Image(
         entrypoint=("open-webui",),
         environment={"PATH": path, "DATA_DIR": "/app/backend/data", "STATIC_DIR": _STATIC, "PORT": "8080"},
-        directories=("/app/backend/data", _STATIC),
+        directories=("/app/backend/data", _MODELS, _STATIC),
         working_directory="/app/backend",
     )
 

@@ -48,6 +48,8 @@ class ProcessSpec:
     keep_out: tuple[str, ...]
     namespace: str
     termination_log: Path
+    own_directories: tuple[Path, ...] = ()
+    """What the image brings, as far as no volume covers it; made when the container starts."""
 
     def rewrite_command(self, command: Sequence[str], services: Addresses) -> tuple[str, ...]:
         """Rewrite a command given from outside, of exec or of a probe, as the container's own."""
@@ -59,8 +61,8 @@ def decide(
 ) -> ProcessSpec:
     """Turn a container into a process; `values` is its resolved `env` and `envFrom`."""
     termination_log = around.scratch / "termination-log"
-    seen = _image_directories(image, mounts, around.scratch)
-    seen |= {mount.path: str(mount.directory) for mount in mounts}
+    own = _image_directories(image, mounts, around.scratch)
+    seen = own | {mount.path: str(mount.directory) for mount in mounts}
     seen[container.get("terminationMessagePath") or "/dev/termination-log"] = str(termination_log)
     command = [expand(text, values) for text in container.get("command") or image.entrypoint]
     arguments = container.get("args") or ([] if container.get("command") else image.arguments)
@@ -78,6 +80,7 @@ def decide(
         keep_out=tuple(str(mount.directory) for mount in mounts if mount.read_only),
         namespace=around.namespace,
         termination_log=termination_log,
+        own_directories=tuple(map(Path, own.values())),
     )
 
 

@@ -19,7 +19,7 @@ class StartError(Exception):
 
 def make_scratch(spec: ProcessSpec) -> None:
     """Make the directories that a container starts with."""
-    for directory in (spec.directory, Path(spec.environment["TMPDIR"])):
+    for directory in (spec.directory, Path(spec.environment["TMPDIR"]), *spec.own_directories):
         directory.mkdir(parents=True, exist_ok=True)
     spec.termination_log.write_bytes(b"")
 

@@ -85,9 +85,20 @@ def _resolve(target: Any, pod: Object) -> int | None:
     return next((port["containerPort"] for port in ports if port.get("name") == target), None)
 
 
-def _address(pod: Object) -> Object:
+def _address(service: Object, pod: Object) -> Object:
     reference = {"kind": "Pod", "namespace": namespace_of(pod), "name": name_of(pod), "uid": uid_of(pod)}
-    return {"ip": status_of(pod)["podIP"], "nodeName": pod["spec"].get("nodeName"), "targetRef": reference}
+    address = {"ip": status_of(pod)["podIP"], "nodeName": pod["spec"].get("nodeName"), "targetRef": reference}
+    return {**address, **_hostname(service, pod)}
+
+
+def _hostname(service: Object, pod: Object) -> Object:
+    """Return the name by which the Service's DNS knows the pod, as a StatefulSet's pods have it.
+
+    Source: k8s.io/endpointslice, util/controller_utils.go, ShouldSetHostname.
+    """
+    spec = pod["spec"]
+    is_governed = spec.get("hostname") and spec.get("subdomain") == name_of(service)
+    return {"hostname": spec["hostname"]} if is_governed else {}
 
 
 def _serves(pod: Object) -> bool:
@@ -99,8 +110,8 @@ def _endpoints(service: Object, pods: Sequence[Object]) -> Object:
         return {"subsets": []}
     subset: Object = {"ports": list(_ports(service, pods[0]))}
     for name, chosen in (
-        ("addresses", [_address(pod) for pod in pods if _serves(pod)]),
-        ("notReadyAddresses", [_address(pod) for pod in pods if not _serves(pod) and not is_terminating(pod)]),
+        ("addresses", [_address(service, pod) for pod in pods if _serves(pod)]),
+        ("notReadyAddresses", [_address(service, pod) for pod in pods if not _serves(pod) and not is_terminating(pod)]),
     ):
         if chosen:
             subset[name] = chosen
@@ -114,7 +125,8 @@ def _slice(service: Object, pods: Sequence[Object]) -> Object:
             "addresses": [status_of(pod)["podIP"]],
             "conditions": {"ready": _serves(pod), "serving": is_ready(pod), "terminating": is_terminating(pod)},
             "nodeName": pod["spec"].get("nodeName"),
-            "targetRef": _address(pod)["targetRef"],
+            "targetRef": _address(service, pod)["targetRef"],
+            **_hostname(service, pod),
         }
         for pod in pods
     ]
