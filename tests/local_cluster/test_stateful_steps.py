@@ -136,6 +136,7 @@ def test_without_a_rolling_update_the_current_pods_come_back_as_they_were() -> N
 
 def test_numbers_may_begin_later() -> None:
     later = wish(2, start=3, partition=1)
+    assert words(next_steps(later, pods(""))) == "+3o"
     assert words(next_steps(later, pods("0o 3o"))) == "+4"
     assert words(next_steps(later, pods("0o 3o 4"))) == "-0"
     assert words(next_steps(later, pods("3o 4o"))) == "-4"
@@ -223,6 +224,7 @@ class TestStatus:
             (wish(2), "0 1~", NEW),  # ready is enough
             (wish(2), "0 1!", OLD),
             (wish(2), "0 1 2x", OLD),
+            (wish(2), "0 1 2!o", OLD),
             (wish(2), "0o 1", OLD),
             (wish(0), "", NEW),
             (wish(2, replaces=False), "0 1", OLD),
