@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from fix_contract import Cluster, container, eventually, some_name, with_image
+from fix_contract import STRATEGIC, Cluster, container, eventually, some_name, with_image
 from fix_stateful_sets import (
     APPS,
     create,
@@ -89,6 +89,18 @@ class TestRevisions:
             lambda: {n: r["revision"] for n, r in self.revisions(cluster, name).items()} == {first: 3, second: 2},
             "it is the youngest again",
         )
+
+    def test_applied_as_a_patch_they_put_their_template_back(self, cluster: Cluster, name: str) -> None:
+        """As `kubectl rollout undo` does."""
+        create(cluster, stateful_set(name, 0))
+        first, where = self.revision_now(cluster, name), cluster.path("statefulsets", name, group=APPS)
+        before = cluster.request("GET", where)["spec"]["template"]
+        more = {"nodeSelector": {"a": "b"}, "containers": [{"name": "main", "env": [{"name": "A", "value": "b"}]}]}
+        patch(cluster, name, {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}, "spec": more}}})
+        assert self.revision_now(cluster, name) != first
+        data = self.revisions(cluster, name)[first]["data"]
+        assert cluster.request("PATCH", where, data, STRATEGIC)["spec"]["template"] == before
+        assert self.revision_now(cluster, name) == first
 
     def test_a_change_of_anything_else_makes_none(self, cluster: Cluster, name: str) -> None:
         create(cluster, stateful_set(name, 0))

@@ -77,8 +77,9 @@ def _selector(spec: Object) -> Causes:
 def _template(spec: Object) -> Causes:
     """The pods' part, with a volume for each claim template."""
     pod = spec["template"]["spec"]
-    claimed = [{"name": template["metadata"].get("name")} for template in spec.get("volumeClaimTemplates") or ()]
-    volumes = [*claimed, *(pod.get("volumes") or ())]
+    names_claimed = [template["metadata"].get("name") for template in spec.get("volumeClaimTemplates") or ()]
+    claimed = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names_claimed]
+    volumes = [*claimed, *(volume for volume in pod.get("volumes") or () if volume.get("name") not in names_claimed)]
     yield from workloads.pod_spec({**pod, "volumes": volumes}, "spec.template.spec")
     yield from workloads.template_labels({"spec": spec})
     if pod["restartPolicy"] != "Always":
