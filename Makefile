@@ -36,10 +36,13 @@ check: setup ## format, lint, strict types, import contracts, generated document
 
 test: check ## the checks and the tests, two at a time (a file's tests stay together); under 10 minutes; what CI runs
 	@scripts/prometheus.sh
-	@$(PYTEST) -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow and not extension" $(ARGS)
 
 test-slow: setup ## the tests that take minutes
 	@$(PYTEST) -m slow --timeout 1800 $(ARGS)
+
+test-extension: setup ## the tests on the real durable extension; says why they do not run where none is named
+	@$(PY) -m pytest -m extension -rs $(ARGS)
 
 bench: setup ## the benchmark tables
 	@$(PY) -m benchmarks $(ARGS)
@@ -60,4 +63,4 @@ clean: ## remove everything that the other commands made
 	rm -rf .venv .venv-* .rehearsal build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup rehearse rehearse-full serve check test test-slow bench docs format lock audit clean
+.PHONY: help setup rehearse rehearse-full serve check test test-slow test-extension bench docs format lock audit clean

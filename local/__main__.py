@@ -45,6 +45,9 @@ def rehearse(
     scaling: Annotated[bool, typer.Option("--scaling", help="then put the autoscaler on trial, under load")] = False,
     entra: Annotated[bool, typer.Option("--entra", help="sign in to PostgreSQL with tokens, no password")] = False,
     pgbouncer: Annotated[bool, typer.Option("--pgbouncer", help="on a server that has it, through PgBouncer")] = False,
+    extension: Annotated[
+        bool, typer.Option("--extension", help="on the real Durable Task extension: see docs/local-durable.md")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="stay up afterwards, with the monitor page")] = False,
 ) -> None:
     """Run a whole migration on this machine, from nothing, on the sample or on your own data."""
@@ -63,6 +66,7 @@ def rehearse(
         entra=entra,
         pgbouncer=pgbouncer,
         scaling=scaling,
+        real_extension=extension,
         target=_pairs(target, "--target"),
         options=_pairs(option, "--option"),
     )

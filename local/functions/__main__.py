@@ -1,4 +1,4 @@
-"""`python -m local.functions engine …` and `python -m local.functions host …`: one process each."""
+"""`python -m local.functions engine …`, `… host …` and `… storage …`: one process each."""
 
 import argparse
 import asyncio
@@ -19,11 +19,17 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     engine.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
     host = commands.add_parser("host", help="index the app in the real worker runtime and serve it")
     host.add_argument("--app", type=Path, required=True, metavar="DIR", help="the folder with host.json")
-    host.add_argument("--engine", required=True, metavar="ADDRESS", help="host:port of a running engine")
+    durable = host.add_mutually_exclusive_group(required=True)
+    durable.add_argument("--engine", default="", metavar="ADDRESS", help="host:port of a running engine")
+    durable.add_argument(
+        "--storage", default="", metavar="CONNECTION", help="instead: the real extension, on this storage"
+    )
     host.add_argument("--port", type=int, default=7071, help="on 127.0.0.1; 0 takes a free one")
     host.add_argument("--keys", type=Path, required=True, metavar="FILE", help="function keys, made when missing")
     host.add_argument("--faults", type=Path, metavar="FILE", help="faults to inject into activities")
     host.add_argument("--timers", type=Path, metavar="FILE", help="when timers ran (default: beside the keys)")
+    storage = commands.add_parser("storage", help="serve Azurite, for the real extension")
+    storage.add_argument("--dir", type=Path, required=True, metavar="DIR", help="the folder with all its state")
     return parser.parse_args(arguments)
 
 
@@ -36,11 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from local.functions.engine.server import serve
 
             asyncio.run(serve(options.db, options.port))
+        elif options.command == "storage":
+            from local.functions.durable_host.storage import serve as serve_storage
+
+            asyncio.run(serve_storage(options.dir))
         else:
             from local.functions.host import HostOptions, run_host
 
             timers = options.timers or options.keys.with_name("timers.json")
-            run_host(HostOptions(options.app, options.engine, options.port, options.keys, options.faults, timers))
+            wired = options.engine, options.storage
+            run_host(HostOptions(options.app, *wired, options.port, options.keys, options.faults, timers))
     except MigrationError as error:
         print(f"{error.message}\n{error.hint}".rstrip(), file=sys.stderr)
         return 2

@@ -8,41 +8,20 @@ import asyncio
 import base64
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import grpc
 from durabletask.internal import orchestrator_service_pb2 as pb
 
-from local.functions.faults import Faults, Outcome
-from local.functions.worker import Function, InvocationFailed, Worker, encoded, text
+from local.functions.faults import Outcome
+from local.functions.invocation import DurableFunctions, Invoker
+from local.functions.worker import Function, InvocationFailed
 
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.3
 """Between two attempts to reach an engine that is gone: short, because it is being started again."""
-
-
-@dataclass(frozen=True, slots=True)
-class DurableFunctions:
-    """The app's durable functions by the name orchestrations call them."""
-
-    orchestrators: Mapping[str, Function]
-    activities: Mapping[str, Function]
-    entities: Mapping[str, Function]
-
-
-def sort_durable(functions: Sequence[Function]) -> DurableFunctions:
-    """Sort the durable functions by kind; a name in the trigger wins over the function's."""
-
-    def named(kind: str, key: str) -> dict[str, Function]:
-        return {str(f.trigger.get(key) or f.name): f for f in functions if f.kind == kind}
-
-    entities = {name.lower(): function for name, function in named("entityTrigger", "entityName").items()}
-    return DurableFunctions(
-        named("orchestrationTrigger", "orchestration"), named("activityTrigger", "activity"), entities
-    )
 
 
 def read_limits(host_settings: Mapping[str, Any]) -> pb.GetWorkItemsRequest:
@@ -59,21 +38,12 @@ class DurableExtension:
     """The bridge between the engine and the worker."""
 
     def __init__(
-        self,
-        worker: Worker,
-        functions: DurableFunctions,
-        stub: Any,
-        *,
-        limits: pb.GetWorkItemsRequest,
-        client_configuration: str,
-        faults: Faults,
+        self, functions: DurableFunctions, invoker: Invoker, stub: Any, *, limits: pb.GetWorkItemsRequest
     ) -> None:
-        self._worker = worker
         self._functions = functions
+        self._invoker = invoker
         self._stub = stub
         self._limits = limits
-        self._client = client_configuration
-        self._faults = faults
         self._running: set[str] = set()
         self._answered: deque[str] = deque(maxlen=1000)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,11 +126,8 @@ class DurableExtension:
         await self._send(self._stub.CompleteEntityTask, result)
 
     async def _exchange(self, function: Function, request: Any) -> bytes:
-        """Hand a protobuf request to an orchestrator or entity function, which answers in protobuf too."""
-        given = text(base64.b64encode(request.SerializeToString()).decode())
-        returned = await self._worker.invoke(function, {function.trigger["name"]: given})
-        answer = (returned.string or returned.json or "") if returned else ""
-        return base64.b64decode(answer)
+        given = base64.b64encode(request.SerializeToString()).decode()
+        return base64.b64decode(await self._invoker.exchange(function, given))
 
     async def _act(self, request: pb.ActivityRequest, token: str) -> None:
         if token in self._running or token in self._answered:
@@ -181,26 +148,13 @@ class DurableExtension:
             self._running.discard(token)
 
     async def _run_activity(self, request: pb.ActivityRequest) -> Outcome:
-        """Run an activity, or the fault that is injected before or after it."""
-        fault = self._faults.take(request.name, request.input.value)
-        if fault and fault.when == "before":
-            return fault.happen()
-        outcome = await self._invoke_activity(request)
-        return fault.happen() if fault else outcome
-
-    async def _invoke_activity(self, request: pb.ActivityRequest) -> Outcome:
         try:
             function = _find(self._functions.activities, request.name, "an activity function")
-            given = encoded(request.input.value if request.HasField("input") else "null")
-            inputs = {function.trigger["name"]: given} | {name: text(self._client) for name in function.clients}
-            trace_parent = request.parentTraceContext.traceParent
-            returned = await self._worker.invoke(function, inputs, trace_parent=trace_parent)
         except InvocationFailed as error:
-            log.warning("the activity %s raised %s\n%s", request.name, error, error.stack_trace)
-            return Outcome(None, error.error_type, error.message, error.stack_trace)
-        if returned is None:
-            return Outcome(result="null")
-        return Outcome(result=returned.json if returned.json is not None else returned.string)
+            log.warning("%s", error)
+            return Outcome(None, error.error_type, error.message)
+        given = request.input.value if request.HasField("input") else "null"
+        return await self._invoker.act(function, request.name, given, request.parentTraceContext.traceParent)
 
 
 def _find(functions: Mapping[str, Function], name: str, kind: str) -> Function:

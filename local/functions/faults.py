@@ -34,12 +34,13 @@ MOMENTS = ("before", "halfway")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an activity ended: a JSON result, or an error type and a message."""
+    """How an activity ended: a JSON result (or, with `is_text`, a bare string), or an error type and a message."""
 
     result: str | None = None
     error_type: str = ""
     message: str = ""
     stack_trace: str = ""
+    is_text: bool = False
 
     @property
     def failed(self) -> bool:

@@ -5,6 +5,7 @@ it says `ready`. At SIGTERM it stops taking work, gives what runs a moment, and 
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -14,18 +15,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-import grpc
 import uvicorn
-from durabletask.internal import orchestrator_service_pb2_grpc as stubs
 
 from local.functions.admin import AdminApi
 from local.functions.app_settings import is_disabled, load_settings, read_host_settings
+from local.functions.backend import Backend, Work, open_durable_host, open_engine
 from local.functions.durable_client import client_configuration
-from local.functions.extension import DurableExtension, read_limits, sort_durable
+from local.functions.durable_host.program import DurableHost, Setting, find_program
 from local.functions.faults import Faults
 from local.functions.http import FunctionEndpoint, Guarded, HttpServer
+from local.functions.invocation import DurableFunctions, Invoker, sort_durable
 from local.functions.keys import load_keys, read_level
 from local.functions.management import ManagementApi
 from local.functions.routes import Route, RouteTable, parse_template
@@ -41,20 +42,14 @@ DRAIN_SECONDS = 1.5
 
 SERVED = frozenset({"httpTrigger", "timerTrigger", "orchestrationTrigger", "activityTrigger", "entityTrigger"})
 
-CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
-
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """What the command line says."""
+    """What the command line says. `engine`: its address; or `storage`: the real extension's, as a connection string."""
 
     app: Path
     engine: str
+    storage: str
     port: int
     keys: Path
     faults: Path | None
@@ -80,50 +75,52 @@ class Host:
         self._settings = read_host_settings(options.app)
         self._keys = load_keys(options.keys)
         self._faults = Faults(options.faults)
-        self._timers_file = options.timers
-        self._engine = options.engine
+        self._options = options
         self._listener = _listen(options.port)
         self._url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._worker = Worker(options.app.resolve())
-        hub = self._settings.get("extensions", {}).get("durableTask", {}).get("hubName", "TestHubName")
-        self._client = client_configuration(self._url, options.engine, hub, self._keys.system)
+        self._client = ""
         self.broken = False
 
     async def serve(self, ready: TextIO) -> None:
-        """Index the app, say `ready`, serve, drain."""
+        """Index the app, open what runs durable functions, say `ready`, serve, drain."""
         functions = await self._worker.start()
-        new_stub: Callable[..., Any] = stubs.TaskHubSidecarServiceStub
-        async with grpc.aio.insecure_channel(self._engine, options=CHANNEL_OPTIONS) as channel:
-            await self._serve(functions, new_stub(channel), ready)
-
-    async def _serve(self, functions: Sequence[Function], stub: Any, ready: TextIO) -> None:
         for function in functions:
             if function.kind not in SERVED:
                 log.warning("the function %s is not run here: this host has no %s", function.name, function.kind)
         enabled = [function for function in functions if not is_disabled(function.name)]
         durable = sort_durable(enabled)
-        timers = Timers([f for f in functions if f.kind == "timerTrigger"], self._fire, self._timers_file)
-        management = ManagementApi(stub, self._client, durable.orchestrators.__contains__)
-        admin = AdminApi(functions, timers)
-        table = RouteTable([*management.routes(), *admin.routes(), *self._app_routes(enabled)])
-        extension = DurableExtension(
-            self._worker,
-            durable,
-            stub,
-            limits=read_limits(self._settings),
-            client_configuration=self._client,
-            faults=self._faults,
-        )
-        background = [asyncio.create_task(extension.run()), asyncio.create_task(timers.run(is_disabled))]
+        async with self._open_backend(durable) as backend:
+            self._client = backend.invoker.client
+            management = ManagementApi(backend.stub, self._client, durable.orchestrators.__contains__)
+            timers = Timers([f for f in functions if f.kind == "timerTrigger"], self._fire, self._options.timers)
+            admin = AdminApi(functions, timers)
+            table = RouteTable([*management.routes(), *admin.routes(), *self._app_routes(enabled)])
+            await self._serve(HttpServer(table, self._keys), backend.work, timers, ready)
+
+    def _open_backend(self, durable: DurableFunctions) -> contextlib.AbstractAsyncContextManager[Backend]:
+        options = self._options
+        if options.engine:
+            return open_engine(options.engine, durable, self._new_invoker, self._settings)
+        setting = Setting(find_program(), options.storage, options.app.resolve() / "host.json", options.keys.parent)
+        return open_durable_host(DurableHost(setting), durable, self._new_invoker)
+
+    def _new_invoker(self, address: str) -> Invoker:
+        hub = self._settings.get("extensions", {}).get("durableTask", {}).get("hubName", "TestHubName")
+        client = client_configuration(self._url, address, hub, self._keys.system)
+        return Invoker(self._worker, client, self._faults)
+
+    async def _serve(self, server: HttpServer, work: Work, timers: Timers, ready: TextIO) -> None:
+        background = [asyncio.create_task(work.run()), asyncio.create_task(timers.run(is_disabled))]
         for task in background:
             task.add_done_callback(self._stop_when_broken)
         try:
-            await self._serve_http(HttpServer(table, self._keys), ready)
+            await self._serve_http(server, ready)
         finally:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await extension.drain(DRAIN_SECONDS)
+            await work.drain(DRAIN_SECONDS)
 
     def _stop_when_broken(self, task: asyncio.Task[None]) -> None:
         """End the host when a part of it has failed: half a host would look alive and do nothing."""

@@ -60,6 +60,8 @@ class Wishes:
     """On a server that has PgBouncer, and through it."""
     scaling: bool = False
     """Put the autoscaler on trial after the migration, on a server with room for more replicas."""
+    real_extension: bool = False
+    """On the real Durable Task extension, in our engine's place."""
     port: int = 0
     target: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
@@ -105,6 +107,7 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         wishes.port,
         list(wishes.faults),
         _guard_settings(wishes),
+        real_extension=wishes.real_extension,
         **_server(wishes),
     )
     if problem := unreadable_store(data):

@@ -78,6 +78,8 @@ class World:
     """How many times as fast an autoscaler's windows pass."""
     cpu_request: str = "500m"
     """Of Open WebUI's container."""
+    real_extension: bool = False
+    """Whether the real Durable Task extension takes our engine's place."""
     url: str = ""
     key: str = ""
     admin_url: str = ""
@@ -211,13 +213,18 @@ class World:
             **self.access.settings(),
             **self.guard,
         }
-        engine = children.start(
-            "engine", ["local.functions", "engine", "--db", str(folder / "engine.db")], keep_alive=True
-        )
-        host = ["local.functions", "host", "--app", str(ROOT), "--engine", engine["address"]]
+        host = ["local.functions", "host", "--app", str(ROOT), *self._durable(children, folder)]
         host += ["--port", str(self.port or free_port()), "--keys", str(keys), "--faults", str(faults)]
         self.url = children.start("host", host, environment, keep_alive=True)["url"]
         self.key = json.loads(keys.read_text())["host"]
+
+    def _durable(self, children: Children, folder: Path) -> list[str]:
+        """Start what keeps the orchestrations; returns how the host is told of it."""
+        if self.real_extension:
+            storage = children.start("storage", ["local.functions", "storage", "--dir", str(folder / "azurite")])
+            return ["--storage", storage["connection"]]
+        engine = ["local.functions", "engine", "--db", str(folder / "engine.db")]
+        return ["--engine", children.start("engine", engine, keep_alive=True)["address"]]
 
 
 def recreate_database(admin_url: str, name: str, owner: str) -> None:
