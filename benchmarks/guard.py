@@ -254,7 +254,7 @@ def _core_seconds(engine: int) -> float:
 @contextmanager
 def _engine(folder: str) -> Iterator[tuple[str, int]]:
     """Yield its address and process id."""
-    with _process("local.functions", "engine", "--db", f"{folder}/engine.db") as ready:
+    with _process("local.functions", "engine", "--db", f"{folder}/engine.db", "--app", ".") as ready:
         yield ready["address"], ready["pid"]
 
 

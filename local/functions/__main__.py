@@ -17,6 +17,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     engine = commands.add_parser("engine", help="serve the durable engine")
     engine.add_argument("--db", type=Path, required=True, metavar="FILE", help="the SQLite file with all its state")
     engine.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
+    engine.add_argument(
+        "--app", type=Path, metavar="DIR", help="the folder with host.json (default: the extension's own)"
+    )
     host = commands.add_parser("host", help="index the app in the real worker runtime and serve it")
     host.add_argument("--app", type=Path, required=True, metavar="DIR", help="the folder with host.json")
     durable = host.add_mutually_exclusive_group(required=True)
@@ -39,9 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         if options.command == "engine":
+            from local.functions.app_settings import read_host_settings
+            from local.functions.engine.hub import read_hub
             from local.functions.engine.server import serve
 
-            asyncio.run(serve(options.db, options.port))
+            hub = read_hub(read_host_settings(options.app) if options.app else {})
+            asyncio.run(serve(options.db, options.port, hub))
         elif options.command == "storage":
             from local.functions.durable_host.storage import serve as serve_storage
 

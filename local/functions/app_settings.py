@@ -1,5 +1,6 @@
 """What the app's folder and the environment say: host.json, local.settings.json and which functions are disabled."""
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -7,14 +8,23 @@ from typing import Any
 
 from shared.errors import ConfigurationError
 
+OVERRIDE = "AzureFunctionsJobHost__"
+
 
 def read_host_settings(app: Path) -> dict[str, Any]:
-    """Read host.json. Raises ConfigurationError."""
+    """Read host.json, with what the environment overrides in it. Raises ConfigurationError.
+
+    Source: https://learn.microsoft.com/azure/azure-functions/functions-host-json, "Override host.json values".
+    """
     try:
         found = json.loads((app / "host.json").read_text())
     except (OSError, ValueError) as error:
         hint = "--app must name the folder that is deployed: the one with host.json and function_app.py."
         raise ConfigurationError(f"host.json in {app} cannot be read: {error}", hint=hint) from error
+    for name, value in os.environ.items():
+        if name.startswith(OVERRIDE):
+            *path, last = name.removeprefix(OVERRIDE).split("__")
+            functools.reduce(lambda inner, key: inner.setdefault(key, {}), path, found)[last] = value
     return dict(found)
 
 

@@ -223,7 +223,7 @@ class World:
         if self.real_extension:
             storage = children.start("storage", ["local.functions", "storage", "--dir", str(folder / "azurite")])
             return ["--storage", storage["connection"]]
-        engine = ["local.functions", "engine", "--db", str(folder / "engine.db")]
+        engine = ["local.functions", "engine", "--db", str(folder / "engine.db"), "--app", str(ROOT)]
         return ["--engine", children.start("engine", engine, keep_alive=True)["address"]]
 
 

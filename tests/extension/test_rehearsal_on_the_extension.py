@@ -26,3 +26,9 @@ def test_it_migrates(home: Path) -> None:
     report = rehearsed(home)
     assert report["state"] == "migrated"
     assert all(criterion["met"] for criterion in report["criteria"])
+
+
+def test_the_guard_passes_its_trial(home: Path) -> None:
+    found = rehearsed(home, guard=True)["guard"]
+    assert "back to revision" in found["bad_rollout"]["verdict"]
+    assert found["heal"]["replicas"] == 3

@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from azure.durable_functions.internal.serialization import FunctionsDataConverter
@@ -28,6 +29,7 @@ from shared.model import Target
 from shared.wire import from_wire, to_wire
 from tests.guard.fix_readings import reading
 
+ROOT = Path(__file__).resolve().parents[2]
 TICK = timedelta(seconds=4)
 
 
@@ -85,7 +87,7 @@ class GuardHub:
     """An engine process, a worker in this one, and the app's own way of starting ticks."""
 
     def __init__(self, db: str) -> None:
-        command = [sys.executable, "-m", "local.functions", "engine", "--db", db]
+        command = [sys.executable, "-m", "local.functions", "engine", "--db", db, "--app", str(ROOT)]
         self._engine = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._engine.stdout
         self.address = json.loads(self._engine.stdout.readline().removeprefix("ready "))["address"]

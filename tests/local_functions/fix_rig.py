@@ -67,10 +67,14 @@ class Process:
 class Rig:
     """An engine and a host, with calls for what the tests do."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, app: Path = SAMPLE) -> None:
         self.folder = folder
         self.ticks, self.faults = folder / "ticks.jsonl", folder / "faults.json"
-        self.engine = Process(folder / "engine.log", "engine", "--db", str(folder / "engine.db"), "--port", free_port())
+        self.engine = Process(
+            folder / "engine.log",
+            *("engine", "--db", str(folder / "engine.db"), "--port", free_port(), "--app", str(app)),
+            environment=environment,
+        )
         self._environment = {
             "TICKS": str(self.ticks),
             "TICK_SCHEDULE": "* * * * * *",
@@ -81,7 +85,7 @@ class Rig:
         (folder / "keys.json").write_text(json.dumps({"functions": {"guarded": "the-own-key-of-one-function"}}))
         self.host = Process(
             folder / "host.log",
-            *("host", "--app", str(SAMPLE), "--engine", self.engine.ready["address"], "--port", free_port()),
+            *("host", "--app", str(app), "--engine", self.engine.ready["address"], "--port", free_port()),
             *("--keys", str(folder / "keys.json"), "--faults", str(self.faults)),
             environment=self._environment,
         )

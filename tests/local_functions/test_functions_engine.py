@@ -10,6 +10,7 @@ from durabletask.internal import orchestrator_service_pb2 as pb
 
 from local.functions.engine import entities, instances, queries, steps
 from local.functions.engine.events import event, kind, stamp, text
+from local.functions.engine.hub import Hub
 from local.functions.engine.store import Instance, Store
 from local.functions.engine.work import WorkQueue
 
@@ -177,7 +178,17 @@ def test_a_step_that_cannot_be_carried_out_changes_nothing(store: Store) -> None
     assert store.rows("SELECT * FROM activity") == []
 
 
+@pytest.mark.parametrize(("window", "heard"), [(30, 0), (0, 1)])
+def test_within_a_reorder_window_an_entity_hears_no_call(store: Store, window: int, heard: int) -> None:
+    store.hub = Hub(window)
+    begin(store)
+    called = pb.EntityOperationCalledEvent(requestId="r", operation="read", targetInstanceId=text("@x@1"))
+    step(store, "run", 1.0, pb.OrchestratorAction(id=0, sendEntityMessage={"entityOperationCalled": called}))
+    assert len(entities.read_batch(store, "@x@1", 2.0)) == heard
+
+
 def test_locks_are_taken_all_or_none_and_in_the_order_they_were_asked_for(store: Store) -> None:
+    store.hub = Hub(entity_reorder_window_minutes=0)
     for owner in ("a", "b", "c"):
         begin(store, owner)
         step(store, owner, 0.5)

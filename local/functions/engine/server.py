@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 from durabletask.internal import orchestrator_service_pb2_grpc as stubs
 
+from local.functions.engine.hub import Hub
 from local.functions.engine.service import EngineService
 from local.functions.engine.store import Store
 from shared.errors import ConfigurationError
@@ -24,19 +25,19 @@ CHANNEL_OPTIONS = [
 ]
 
 
-def open_store(path: Path) -> Store:
+def open_store(path: Path, hub: Hub) -> Store:
     """Open the engine's file. Raises ConfigurationError when another engine holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return Store(path)
+        return Store(path, hub)
     except sqlite3.DatabaseError as error:
         hint = "Stop the engine that uses this file, delete the file if it is old, or give another one with --db."
         raise ConfigurationError(f"{path} cannot be opened: {error}", hint=hint) from error
 
 
-async def serve(path: Path, port: int) -> None:
+async def serve(path: Path, port: int, hub: Hub) -> None:
     """Serve until SIGTERM or SIGINT; say `ready` on stdout once calls are answered."""
-    store = open_store(path)
+    store = open_store(path, hub)
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     add_to_server: Callable[..., None] = stubs.add_TaskHubSidecarServiceServicer_to_server
     add_to_server(EngineService(store), server)

@@ -152,9 +152,9 @@ def _send_entity_message(store: Store, instance: Instance, action: pb.Orchestrat
         case "entityOperationSignaled":
             signal = message.entityOperationSignaled
             queue_signal(store, signal.targetInstanceId.value, signal, now)
-        case "entityOperationCalled":
+        case "entityOperationCalled" if store.hub.hears_calls_of_entities:
             queue_call(store, message.entityOperationCalled, instance.id, instance.execution, now)
-        case "entityLockRequested":
+        case "entityLockRequested" if store.hub.hears_calls_of_entities:
             request_lock(store, message.entityLockRequested, now)
         case "entityUnlockSent":
             release_lock(store, message.entityUnlockSent, now)

@@ -16,6 +16,7 @@ from typing import Any
 from durabletask.internal import orchestrator_service_pb2 as pb
 
 from local.functions.engine.events import kind
+from local.functions.engine.hub import Hub
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS instance(
@@ -96,7 +97,8 @@ class Message:
 class Store:
     """The open SQLite file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hub: Hub | None = None) -> None:
+        self.hub = hub or Hub()
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=1)
         self._connection.row_factory = sqlite3.Row
         self._connection.executescript(
