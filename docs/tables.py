@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from api.openapi import document
+from local.functions.engine.differences import DIFFERENCES
 from local.monitoring_files import DEFAULT_TARGET
 from phases.catalogue import PHASES
 from phases.findings import PERMISSIONS, SNAPSHOT_PERMISSIONS
@@ -32,6 +33,12 @@ def phases() -> str:
         fails = "itself alone" if phase.addition else fails
         rows.append((phase.number, f"`{phase.name}`", story.partition(": ")[2], back, fails))
     return _table(("#", "phase", "does", "undo", "a failure takes back"), rows)
+
+
+def engine_differences() -> str:
+    """Recorded case, what the extension does, what our engine does, why."""
+    rows = [(f"`{name}`", d.extension, d.engine, d.reason) for name, d in DIFFERENCES.items()]
+    return _table(("case", "the extension", "our engine", "why"), rows)
 
 
 def http() -> str:

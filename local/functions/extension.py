@@ -6,6 +6,7 @@ and an activity that is delivered again while it still runs here, or has just be
 
 import asyncio
 import base64
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import grpc
 from durabletask.internal import orchestrator_service_pb2 as pb
 
+from local.functions.engine.limits import failure_of_function
 from local.functions.faults import Outcome
 from local.functions.invocation import DurableFunctions, Invoker
 from local.functions.worker import Function, InvocationFailed
@@ -106,8 +108,11 @@ class DurableExtension:
         events = [*request.pastEvents, *request.newEvents]
         name = next(e.executionStarted.name for e in reversed(events) if e.HasField("executionStarted"))
         try:
-            function = _find(self._functions.orchestrators, name, "an orchestrator function")
+            function = _find(self._functions.orchestrators, name, "an orchestrator")
             response = pb.OrchestratorResponse.FromString(await self._exchange(function, request))
+        except NotFound as error:
+            log.error("%s", error)
+            response = pb.OrchestratorResponse(instanceId=request.instanceId, actions=[_fail_itself(str(error))])
         except InvocationFailed as error:
             log.error("the orchestrator %s cannot run: %s\n%s", name, error, error.stack_trace)
             response = pb.OrchestratorResponse(instanceId=request.instanceId, actions=[_fail(error)])
@@ -117,8 +122,11 @@ class DurableExtension:
     async def _operate(self, request: pb.EntityBatchRequest, token: str) -> None:
         name = request.instanceId.split("@")[1].lower()
         try:
-            function = _find(self._functions.entities, name, "an entity function")
+            function = _find(self._functions.entities, name, "an entity")
             result = pb.EntityBatchResult.FromString(await self._exchange(function, request))
+        except NotFound as error:
+            log.error("%s", error)
+            result = pb.EntityBatchResult(failureDetails=pb.TaskFailureDetails())
         except InvocationFailed as error:
             log.error("the entity %s cannot run: %s\n%s", request.instanceId, error, error.stack_trace)
             result = pb.EntityBatchResult(failureDetails=_details(Outcome(None, error.error_type, error.message)))
@@ -138,8 +146,10 @@ class DurableExtension:
         try:
             outcome = await self._run_activity(request)
             answer = pb.ActivityResponse(instanceId=instance, taskId=request.taskId, completionToken=token)
-            if outcome.failed:
-                answer.failureDetails.CopyFrom(_details(outcome))
+            if outcome is None:
+                answer.failureDetails.SetInParent()
+            elif outcome.failed:
+                answer.failureDetails.CopyFrom(_details(_first_line(outcome)))
             elif outcome.result is not None:
                 answer.result.value = outcome.result
             await self._send(self._stub.CompleteActivityTask, answer)
@@ -147,20 +157,27 @@ class DurableExtension:
         finally:
             self._running.discard(token)
 
-    async def _run_activity(self, request: pb.ActivityRequest) -> Outcome:
+    async def _run_activity(self, request: pb.ActivityRequest) -> Outcome | None:
+        """None for an activity that nobody has."""
         try:
-            function = _find(self._functions.activities, request.name, "an activity function")
-        except InvocationFailed as error:
-            log.warning("%s", error)
-            return Outcome(None, error.error_type, error.message)
+            function = _find(self._functions.activities, request.name, "an activity")
+        except NotFound as error:
+            log.error("%s", error)
+            return None
         given = request.input.value if request.HasField("input") else "null"
         return await self._invoker.act(function, request.name, given, request.parentTraceContext.traceParent)
 
 
+class NotFound(Exception):
+    """The app has no such function. What called it is told that it failed, and nothing else."""
+
+
 def _find(functions: Mapping[str, Function], name: str, kind: str) -> Function:
     if name not in functions:
-        raise InvocationFailed(
-            f"InvalidOperation: the function '{name}' doesn't exist, is disabled, or is not {kind}", ""
+        known = ", ".join(f"'{each}'" for each in functions)
+        raise NotFound(
+            f"The function '{name}' doesn't exist, is disabled, or is not {kind} function. "
+            f"Additional info: The following are the known {kind.split()[1]} functions: {known}."
         )
     return functions[name]
 
@@ -173,9 +190,21 @@ def _details(outcome: Outcome) -> pb.TaskFailureDetails:
     )
 
 
+def _first_line(outcome: Outcome) -> Outcome:
+    """Of an activity's error the extension reads the first line: OutOfProcMiddleware.cs, TryGetRpcExceptionFields."""
+    return dataclasses.replace(outcome, message=outcome.message.partition("\n")[0])
+
+
 def _fail(error: InvocationFailed) -> pb.OrchestratorAction:
     ending = pb.CompleteOrchestrationAction(
         orchestrationStatus="ORCHESTRATION_STATUS_FAILED",
         failureDetails=_details(Outcome(None, error.error_type, error.message, error.stack_trace)),
     )
+    return pb.OrchestratorAction(id=-1, completeOrchestration=ending)
+
+
+def _fail_itself(why: str) -> pb.OrchestratorAction:
+    """End an orchestration in the extension's own words, which a parent is not told."""
+    result = {"value": failure_of_function(why, None)}
+    ending = pb.CompleteOrchestrationAction(orchestrationStatus="ORCHESTRATION_STATUS_FAILED", result=result)
     return pb.OrchestratorAction(id=-1, completeOrchestration=ending)

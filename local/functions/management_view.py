@@ -39,8 +39,6 @@ def payload(wrapped: Any) -> Any:
 def instance_view(state: pb.OrchestrationState, *, show_input: bool = True) -> dict[str, Any]:
     """Show one instance. The output of a failed one says why it failed."""
     output = payload(state.output)
-    if output is None and state.HasField("failureDetails"):
-        output = state.failureDetails.errorMessage
     return {
         "name": state.name,
         "instanceId": state.instanceId,

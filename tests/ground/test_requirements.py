@@ -120,7 +120,7 @@ def distribution_of(module: str, files: dict[str, str]) -> str:
 @pytest.fixture(scope="module")
 def shared_namespaces() -> dict[str, str]:
     """Return the files of distributions that share a top-level name, and whose they are."""
-    sharing = [each for each in metadata.distributions() if each.name.startswith(("azure", "opentelemetry"))]
+    sharing = [each for each in metadata.distributions() if each.name.startswith(("azure", "opentelemetry", "proto"))]
     return {str(file): each.name for each in sharing for file in each.files or ()}
 
 

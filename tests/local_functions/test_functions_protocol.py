@@ -57,7 +57,7 @@ def test_failure_details_without_a_message_are_a_failure(stub: Any, work: Any) -
     stub.CompleteActivityTask(ended(activity, failureDetails={"errorType": "ValueError"}))
     item = next(work)
     failed = item.orchestratorRequest.newEvents[-1].taskFailed.failureDetails
-    assert (failed.errorType, failed.errorMessage) == ("ValueError", "ValueError")
+    assert (failed.errorType, failed.errorMessage) == ("ValueError", "")
     finish(stub, item)
 
 
@@ -87,7 +87,7 @@ def test_a_step_the_engine_cannot_carry_out_fails_the_run_and_says_why(stub: Any
     stub.CompleteOrchestratorTask(answer(next(work), pb.OrchestratorAction(id=0)))
     state = stub.GetInstance(pb.GetInstanceRequest(instanceId="odd", getInputsAndOutputs=True)).orchestrationState
     assert state.orchestrationStatus == pb.ORCHESTRATION_STATUS_FAILED
-    assert "does not know the action" in state.failureDetails.errorMessage
+    assert "does not know the action" in state.output.value
 
 
 def test_a_step_and_an_activity_of_a_lost_stream_come_again(stub: Any) -> None:

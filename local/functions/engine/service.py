@@ -14,9 +14,10 @@ import grpc
 from durabletask.internal import orchestrator_service_pb2 as pb
 from durabletask.internal import orchestrator_service_pb2_grpc as stubs
 
-from local.functions.engine import entities, instances, queries, steps
+from local.functions.engine import entities, instances, limits, queries, steps
 from local.functions.engine.bell import Bell
-from local.functions.engine.events import failure, seconds, text, unwrap
+from local.functions.engine.events import seconds, text, unwrap
+from local.functions.engine.refusals import Refusal, refuse, refuse_missing
 from local.functions.engine.store import Instance, Store
 from local.functions.engine.work import ENTITY, ORCHESTRATION, WorkQueue
 
@@ -41,11 +42,14 @@ class EngineService(stubs.TaskHubSidecarServiceServicer):
             yield time.time()
         self._bell.ring()
 
-    async def _instance(self, wanted: str, context: Any) -> Instance:
+    async def _instance(self, wanted: str, call: str, context: Any) -> Instance:
+        """Find an instance on which this call is possible now."""
         found = self._store.instance(wanted)
-        return found or await _abort(
-            context, grpc.StatusCode.NOT_FOUND, f"there is no orchestration instance {wanted!r}"
-        )
+        if found is None:
+            return await _refuse(context, refuse_missing(call, wanted))
+        if refusal := refuse(call, found):
+            return await _refuse(context, refusal)
+        return found
 
     # The worker's side
 
@@ -80,6 +84,10 @@ class EngineService(stubs.TaskHubSidecarServiceServicer):
             with self._change() as now:
                 self._store.remove_messages(lease.positions)
                 steps.complete_step(self._store, instance, lease.taken, request, now)
+        except limits.RowTooLarge as error:
+            log.error("the step of %s is delivered again, for ever: %s", instance.id, error)
+            with self._change() as now:
+                self._store.postpone(lease.positions, now + limits.REDELIVERED_AFTER_SECONDS)
         except Exception as error:
             log.exception("the step of %s could not be carried out", instance.id)
             with self._change() as now:
@@ -161,11 +169,14 @@ class EngineService(stubs.TaskHubSidecarServiceServicer):
             with self._change() as now:
                 started = instances.start_instance(self._store, start, now, replaceable=replaceable)
         except instances.InstanceExists as exists:
-            await _abort(context, grpc.StatusCode.ALREADY_EXISTS, str(exists))
+            await _refuse(context, Refusal(grpc.StatusCode.ALREADY_EXISTS, str(exists)))
         return pb.CreateInstanceResponse(instanceId=started.id)
 
     async def GetInstance(self, request: pb.GetInstanceRequest, context: Any) -> pb.GetInstanceResponse:
         """Describe an instance without touching its history."""
+        entity = queries.entity_as_instance(self._store, request.instanceId)
+        if entity is not None:
+            return pb.GetInstanceResponse(exists=True, orchestrationState=entity)
         return self._describe(self._store.instance(request.instanceId), payloads=request.getInputsAndOutputs)
 
     async def WaitForInstanceStart(self, request: pb.GetInstanceRequest, context: Any) -> pb.GetInstanceResponse:
@@ -186,12 +197,12 @@ class EngineService(stubs.TaskHubSidecarServiceServicer):
     def _describe(self, found: Instance | None, *, payloads: bool) -> pb.GetInstanceResponse:
         if found is None:
             return pb.GetInstanceResponse(exists=False)
-        state = queries.instance_state(found, payloads=payloads)
+        state = queries.instance_state(found, given=payloads, told=payloads)
         return pb.GetInstanceResponse(exists=True, orchestrationState=state)
 
     async def RaiseEvent(self, request: pb.RaiseEventRequest, context: Any) -> pb.RaiseEventResponse:
         """Leave an external event for an orchestration."""
-        instance = await self._instance(request.instanceId, context)
+        instance = await self._instance(request.instanceId, "raise an event", context)
         raised = pb.EventRaisedEvent(name=request.name, input=text(unwrap(request, "input")))
         with self._change() as now:
             instances.send(self._store, instance, now, eventRaised=raised)
@@ -199,23 +210,22 @@ class EngineService(stubs.TaskHubSidecarServiceServicer):
 
     async def TerminateInstance(self, request: pb.TerminateRequest, context: Any) -> pb.TerminateResponse:
         """Ask an orchestration to end."""
-        instance = await self._instance(request.instanceId, context)
+        instance = await self._instance(request.instanceId, "terminate", context)
         with self._change() as now:
             instances.terminate(self._store, instance, unwrap(request, "output"), now, recursive=request.recursive)
         return pb.TerminateResponse()
 
     async def SuspendInstance(self, request: pb.SuspendRequest, context: Any) -> pb.SuspendResponse:
         """Ask an orchestration to pause."""
-        instance = await self._instance(request.instanceId, context)
-        if instance.status != pb.ORCHESTRATION_STATUS_SUSPENDED:
-            suspended = pb.ExecutionSuspendedEvent(input=text(unwrap(request, "reason")))
-            with self._change() as now:
-                instances.send(self._store, instance, now, executionSuspended=suspended)
+        instance = await self._instance(request.instanceId, "suspend", context)
+        suspended = pb.ExecutionSuspendedEvent(input=text(unwrap(request, "reason")))
+        with self._change() as now:
+            instances.send(self._store, instance, now, executionSuspended=suspended)
         return pb.SuspendResponse()
 
     async def ResumeInstance(self, request: pb.ResumeRequest, context: Any) -> pb.ResumeResponse:
         """Ask an orchestration to go on."""
-        instance = await self._instance(request.instanceId, context)
+        instance = await self._instance(request.instanceId, "resume", context)
         resumed = pb.ExecutionResumedEvent(input=text(unwrap(request, "reason")))
         with self._change() as now:
             instances.send(self._store, instance, now, executionResumed=resumed)
@@ -223,18 +233,14 @@ class EngineService(stubs.TaskHubSidecarServiceServicer):
 
     async def RewindInstance(self, request: pb.RewindInstanceRequest, context: Any) -> pb.RewindInstanceResponse:
         """Set a failed orchestration going again from its last success."""
-        instance = await self._instance(request.instanceId, context)
-        if instance.status != pb.ORCHESTRATION_STATUS_FAILED:
-            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, f"{instance.id} has not failed")
+        instance = await self._instance(request.instanceId, "rewind", context)
         with self._change() as now:
             instances.rewind(self._store, instance, unwrap(request, "reason"), now)
         return pb.RewindInstanceResponse()
 
     async def RestartInstance(self, request: pb.RestartInstanceRequest, context: Any) -> pb.RestartInstanceResponse:
         """Start an ended orchestration again with its input, under its own or a new id."""
-        instance = await self._instance(request.instanceId, context)
-        if not instance.ended:
-            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, f"{instance.id} has not ended")
+        instance = await self._instance(request.instanceId, "restart", context)
         wanted = uuid.uuid4().hex if request.restartWithNewInstanceId else instance.id
         with self._change() as now:
             start = instances.Start(instance.name, now, wanted, instance.version, instance.input)
@@ -242,16 +248,17 @@ class EngineService(stubs.TaskHubSidecarServiceServicer):
         return pb.RestartInstanceResponse(instanceId=wanted)
 
     async def PurgeInstances(self, request: pb.PurgeInstancesRequest, context: Any) -> pb.PurgeInstancesResponse:
-        """Delete ended orchestrations."""
+        """Delete ended orchestrations; of a missing one nothing is said."""
+        if request.HasField("purgeInstanceFilter"):
+            chosen = queries.list_ended(self._store, request.purgeInstanceFilter)
+        else:
+            found = self._store.instance(request.instanceId)
+            if found and (refusal := refuse("purge", found)):
+                await _refuse(context, refusal)
+            chosen = [found] if found else []
         with self._change():
-            if request.HasField("purgeInstanceFilter"):
-                chosen: list[Instance | None] = [*queries.list_ended(self._store, request.purgeInstanceFilter)]
-            elif request.HasField("instanceBatch"):
-                chosen = [self._store.instance(each) for each in request.instanceBatch.instanceIds]
-            else:
-                chosen = [self._store.instance(request.instanceId)]
             deleted = sum(instances.purge(self._store, each, recursive=request.recursive) for each in chosen)
-        return pb.PurgeInstancesResponse(deletedInstanceCount=deleted, isComplete={"value": True})
+        return pb.PurgeInstancesResponse(deletedInstanceCount=deleted)
 
     async def QueryInstances(self, request: pb.QueryInstancesRequest, context: Any) -> pb.QueryInstancesResponse:
         """List instances."""
@@ -265,7 +272,8 @@ class EngineService(stubs.TaskHubSidecarServiceServicer):
         self, request: pb.StreamInstanceHistoryRequest, context: Any
     ) -> AsyncIterator[pb.HistoryChunk]:
         """Stream a history, one event a message: events may be large."""
-        await self._instance(request.instanceId, context)
+        if self._store.instance(request.instanceId) is None:
+            await _refuse(context, refuse_missing("read the history", request.instanceId))
         for each in self._store.history(request.instanceId):
             yield pb.HistoryChunk(events=[each])
 
@@ -300,11 +308,10 @@ def _activity_outcome(request: pb.ActivityResponse) -> dict[str, Any]:
     if not request.HasField("failureDetails"):
         result = text(unwrap(request, "result"))
         return {"taskCompleted": pb.TaskCompletedEvent(taskScheduledId=request.taskId, result=result)}
-    details = request.failureDetails
-    details.errorMessage = details.errorMessage or failure(details.errorType or "(unknown)", "").errorMessage
-    return {"taskFailed": pb.TaskFailedEvent(taskScheduledId=request.taskId, failureDetails=details)}
+    failed = pb.TaskFailedEvent(taskScheduledId=request.taskId, failureDetails=request.failureDetails)
+    return {"taskFailed": failed}
 
 
-async def _abort(context: Any, status: Any, message: str) -> Never:
-    await context.abort(status, message)
+async def _refuse(context: Any, refusal: Refusal) -> Never:
+    await context.abort(refusal.code, refusal.details)
     raise AssertionError("abort raises")

@@ -21,7 +21,7 @@ from local.functions.engine.hub import Hub
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS instance(
     id TEXT PRIMARY KEY, execution TEXT NOT NULL, name TEXT NOT NULL, version TEXT, status INTEGER NOT NULL,
-    input TEXT, output TEXT, custom_status TEXT, failure BLOB, tags TEXT NOT NULL, trace_parent TEXT NOT NULL,
+    input TEXT, output TEXT, custom_status TEXT, tags TEXT NOT NULL, trace_parent TEXT NOT NULL,
     created REAL NOT NULL, updated REAL NOT NULL, completed REAL, starts REAL NOT NULL,
     parent TEXT, parent_execution TEXT, parent_task INTEGER);
 CREATE INDEX IF NOT EXISTS instance_by_creation ON instance(created, id);
@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS lock_request(
     entities TEXT NOT NULL);
 """
 
-VERSION = 2
+VERSION = 3
 """Of the tables. A file of another version is refused: a rehearsal begins anew, so nothing is migrated."""
 
 TERMINAL = frozenset(
@@ -69,7 +69,6 @@ class Instance:
     input: str | None
     output: str | None
     custom_status: str | None
-    failure: bytes | None
     tags: str
     trace_parent: str
     created: float
@@ -189,6 +188,10 @@ class Store:
     def remove_messages(self, positions: Iterable[int]) -> None:
         """Remove messages that have become history."""
         self._connection.executemany("DELETE FROM inbox WHERE position = ?", [(p,) for p in positions])
+
+    def postpone(self, positions: Iterable[int], due: float) -> None:
+        """Leave messages where they are, to be seen from `due` on."""
+        self._connection.executemany("UPDATE inbox SET due = ? WHERE position = ?", [(due, p) for p in positions])
 
     def delete_pending(self, instance: str, *, keep: frozenset[str] = frozenset()) -> None:
         """Drop messages (but for the kinds to keep) and scheduled activities."""

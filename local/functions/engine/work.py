@@ -96,7 +96,7 @@ class WorkQueue:
     def _next_orchestration(self, stream: Stream, now: float) -> pb.WorkItem | None:
         ready = self._store.rows(
             "SELECT i.id, i.execution FROM inbox m JOIN instance i ON i.id = m.instance"
-            " WHERE m.due <= ?1 AND i.starts <= ?1"
+            " WHERE m.due <= ?1 AND i.starts <= ?1 AND i.id NOT LIKE '@%@%'"  # an entity's id: never taken up
             " AND (i.status <> ?2 OR m.kind IN ('executionResumed', 'executionTerminated'))"
             " GROUP BY i.id ORDER BY MIN(m.position)",
             *(now, pb.ORCHESTRATION_STATUS_SUSPENDED),
