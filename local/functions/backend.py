@@ -37,8 +37,9 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An open one. `stub`: its gRPC interface."""
+    """An open one. `stub`: its gRPC interface, which listens at `address`."""
 
+    address: str
     stub: Any
     invoker: Invoker
     work: Work
@@ -52,7 +53,7 @@ async def open_engine(
     async with _connect(address) as stub:
         invoker = new_invoker(address)
         work = DurableExtension(functions, invoker, stub, limits=read_limits(host_settings))
-        yield Backend(stub, invoker, work)
+        yield Backend(address, stub, invoker, work)
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +67,7 @@ async def open_durable_host(
         address = await program.start(functions.all(), await bridge.open())
         invoker.set_result(new_invoker(address))
         async with _connect(address) as stub:
-            yield Backend(stub, invoker.result(), program)
+            yield Backend(address, stub, invoker.result(), program)
     finally:
         await program.drain(0)
         await bridge.close()

@@ -79,7 +79,7 @@ class Host:
         self._listener = _listen(options.port)
         self._url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._worker = Worker(options.app.resolve())
-        self._client = ""
+        self._client = self._durable_address = ""
         self.broken = False
 
     async def serve(self, ready: TextIO) -> None:
@@ -91,7 +91,7 @@ class Host:
         enabled = [function for function in functions if not is_disabled(function.name)]
         durable = sort_durable(enabled)
         async with self._open_backend(durable) as backend:
-            self._client = backend.invoker.client
+            self._client, self._durable_address = backend.invoker.client, backend.address
             management = ManagementApi(backend.stub, self._client, durable.orchestrators.__contains__)
             timers = Timers([f for f in functions if f.kind == "timerTrigger"], self._fire, self._options.timers)
             admin = AdminApi(functions, timers)
@@ -134,7 +134,7 @@ class Host:
             signal.signal(number, lambda *_: None)  # uvicorn handles it, and raises it again when it has stopped
         config = uvicorn.Config(server, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=2)
         config.load()
-        announcement = f"ready {json.dumps({'url': self._url})}"
+        announcement = f"ready {json.dumps({'url': self._url, 'durable': self._durable_address})}"
         await _AnnouncingServer(config, lambda: print(announcement, file=ready, flush=True)).serve([self._listener])
 
     def _app_routes(self, functions: Sequence[Function]) -> list[Route[Guarded]]:

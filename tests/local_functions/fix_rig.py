@@ -67,14 +67,21 @@ class Process:
 class Rig:
     """An engine and a host, with calls for what the tests do."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, app: Path = SAMPLE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        app: Path = SAMPLE,
+        *,
+        real_extension: bool = False,
+    ) -> None:
         self.folder = folder
         self.ticks, self.faults = folder / "ticks.jsonl", folder / "faults.json"
-        self.engine = Process(
-            folder / "engine.log",
-            *("engine", "--db", str(folder / "engine.db"), "--port", free_port(), "--app", str(app)),
-            environment=environment,
-        )
+        own = ("engine", "--db", str(folder / "engine.db"), "--port", free_port(), "--app", str(app))
+        started = ("storage", "--dir", str(folder / "azurite")) if real_extension else own
+        self.engine = Process(folder / "engine.log", *started, environment=environment)
+        ready = self.engine.ready
+        durable = ("--storage", ready["connection"]) if real_extension else ("--engine", ready["address"])
         self._environment = {
             "TICKS": str(self.ticks),
             "TICK_SCHEDULE": "* * * * * *",
@@ -85,7 +92,7 @@ class Rig:
         (folder / "keys.json").write_text(json.dumps({"functions": {"guarded": "the-own-key-of-one-function"}}))
         self.host = Process(
             folder / "host.log",
-            *("host", "--app", str(app), "--engine", self.engine.ready["address"], "--port", free_port()),
+            *("host", "--app", str(app), *durable, "--port", free_port()),
             *("--keys", str(folder / "keys.json"), "--faults", str(self.faults)),
             environment=self._environment,
         )

@@ -39,7 +39,7 @@ __all__ = ["engine_cases_more"]
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     rig = Rig(tmp_path_factory.mktemp("default"), app=HERE / "probe_app")
     other = Rig(tmp_path_factory.mktemp("no-window"), {REORDER_WINDOW: "0"}, HERE / "probe_app")
-    engine, without = Probed(rig.engine.ready["address"]), Probed(other.engine.ready["address"])
+    engine, without = Probed(rig.host.ready["durable"]), Probed(other.host.ready["durable"])
 
     def one(number: int, name: str) -> Any:
         instance = f"p{number:02d}-{int(time.time()) % 100_000}"

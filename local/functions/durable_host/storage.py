@@ -22,6 +22,7 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 """Azurite's only account. Source: learn.microsoft.com/azure/storage/common/storage-connect-azurite, "Well-known"."""
 SERVICES = ("Blob", "Queue", "Table")
 READY_SECONDS = 30.0
+GRACE_SECONDS = 2.0
 
 
 def find_azurite() -> str:
@@ -60,9 +61,15 @@ async def serve(folder: Path) -> None:
             raise ConfigurationError(f"Azurite ended with {azurite.returncode}", hint=f"See {folder}/azurite.log.")
     finally:
         asked.cancel()
+        await _end(azurite, ended)
+
+
+async def _end(azurite: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
+    """Gently first; it may wait for connections that nobody closes."""
+    for end in (azurite.terminate, azurite.kill):
         with contextlib.suppress(ProcessLookupError):
-            azurite.terminate()
-        await ended
+            end()
+        await asyncio.wait({ended}, timeout=GRACE_SECONDS)
 
 
 def connection_string(ports: dict[str, int]) -> str:
