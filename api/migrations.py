@@ -66,7 +66,10 @@ async def act(req: func.HttpRequest, client: df.DurableFunctionsClient, action: 
         return bad_request(error)
     if action == "rollback" and not run.active:
         return await _start_rollback(req, client, run)
-    await durable.raise_event(client, run.id, EVENTS[action], order)
+    try:
+        await durable.raise_event(client, run.id, EVENTS[action], order)
+    except durable.HasEnded:
+        return answer(409, {"error": f"run {run.id} ended before it could hear this; there is nothing to {action}"})
     return answer(202, links(req, run.id))
 
 

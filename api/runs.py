@@ -23,10 +23,18 @@ class Run:
     status: JsonObject
     """The custom status; empty before the first one."""
     output: JsonObject | None = None
+    """Its report; None while it runs, and for one that did not end by itself."""
+    reason: str = ""
+    """What Durable Functions says of one that failed, was terminated or is suspended."""
 
     @property
     def active(self) -> bool:
         return self.runtime_status in ACTIVE
+
+    @property
+    def suspended(self) -> bool:
+        """Held by the durable management API; it hears nothing until it is resumed there."""
+        return self.runtime_status == "SUSPENDED"
 
     @property
     def key(self) -> str:
@@ -40,6 +48,8 @@ class Run:
     @property
     def state(self) -> str:
         """As a person would say it."""
+        if self.suspended:
+            return "suspended"
         if self.active:
             step = str(self.status.get("step") or "")
             return (
@@ -96,6 +106,9 @@ def refuse(action: str, run: Run) -> Refusal | None:
         return _refuse_rollback(run)
     if not run.active:
         return Refusal(f"run {run.id} has ended ({run.state}); there is nothing to {action}")
+    if run.suspended:
+        because = f" ({run.reason})" if run.reason else ""
+        return Refusal(f"run {run.id} is suspended{because}; resume it where that was done: docs/operate.md")
     place = run.status.get("phase") or "its start"
     reasons = {
         "approve": (run.state != "waiting for approval", f"does not wait for approval; it is at {place}"),
@@ -130,6 +143,7 @@ def summary(run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
         "state": str(run.state),
+        "reason": run.reason,
         "phase": run.status.get("phase", ""),
         "downtime_seconds": run.status.get("downtime_seconds", 0.0),
         "created": run.created,

@@ -222,7 +222,7 @@ def _measured(seen: Seen) -> dict[str, Any]:
 
 def _without_report(ended: dict[str, Any]) -> dict[str, Any]:
     raise ConfigurationError(
-        f"run {ended['id']} ended as {ended['state']} without a report",
+        f"run {ended['id']} ended as {ended['state']} without a report: {ended['reason']}",
         hint="A bug of the app: .rehearsal/run/logs/host.log holds the traceback.",
     )
 
