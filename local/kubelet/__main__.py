@@ -17,7 +17,7 @@ from local.kubelet.api import Api, ApiError, Mirror, read_kubeconfig
 from local.kubelet.background import Background
 from local.kubelet.containers import Machinery
 from local.kubelet.events import Recorder
-from local.kubelet.images import Commands
+from local.kubelet.image import Commands
 from local.kubelet.kubelet import Kubelet
 from local.kubelet.options import Options
 from local.kubelet.paths import unsafe_characters
@@ -50,6 +50,7 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of the node")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for every container")
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="the interpreter in images")
+    parser.add_argument("--open-webui", type=Path, metavar="DIR", help="a real one's Python environment, for its image")
     parser.add_argument("--port", type=int, default=0, help="of the HTTPS server (default: a free one)")
     parser.add_argument(
         "--probe-period", type=float, default=1.0, metavar="SECONDS", help="the longest time between probes"
@@ -80,6 +81,7 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
         provision_delay=given.provision_delay,
         attach_delay=given.attach_delay,
         snapshot_class=given.snapshot_class,
+        open_webui=given.open_webui,
     )
     return given.kubeconfig, options
 
@@ -135,7 +137,7 @@ async def _serve(api: Api, options: Options, register: Register, stop: asyncio.E
         api,
         Machinery(options, events, prober, register, background),
         PodVolumes(api, events, node=options.node, volumes=options.volumes, mirrors=mirrors),
-        Commands(options.directory / "bin", options.python),
+        Commands(options.directory / "bin", options.python, options.open_webui),
         services,
     )
     kubelet = Kubelet(api, pods, options.node, workshop, background)

@@ -1,9 +1,9 @@
 """Start a container's process: tie its life to the kubelet's, confine what it may write, become the command.
 
 Run as `python -I -S launch.py PLAN COMMAND …`, standard library only, so that it costs a few milliseconds. The plan is
-JSON: `keep_out`, the directories mounted read-only; `writable`; `failure`, a pipe's handle that closes when the
-command has taken over and takes the reason when it cannot; `parent`, the kubelet's process, whose end is to be this
-one's.
+JSON: `keep_out`, the directories mounted read-only; `writable`; `own_root`, null or what `own_root.enter` takes;
+`failure`, a pipe's handle that closes when the command has taken over and takes the reason when it cannot; `parent`,
+the kubelet's process, whose end is to be this one's.
 
 Landlock is an allow list, so with anything in `keep_out` the process may write only beneath `writable`; a read-only
 mount that lies within a writable one (the same claim mounted both ways) stays writable.
@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -64,6 +65,13 @@ def confine(writable: Iterable[str]) -> None:
     os.close(ruleset)
 
 
+def enter_own_root(arguments: list[Any]) -> None:
+    """Call `own_root.enter`, found beside this file, because there is no package path."""
+    import runpy  # few containers need it
+
+    runpy.run_path(str(Path(__file__).with_name("own_root.py")))["enter"](*arguments)
+
+
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
@@ -80,15 +88,18 @@ def main(arguments: list[str]) -> None:
     command = arguments[1:]
     try:
         os.set_inheritable(plan["failure"], False)
+        if plan["own_root"]:
+            enter_own_root(plan["own_root"])
+        # After that, because new credentials, which a user namespace brings, clear it. Source: prctl(2).
         if sys.platform.startswith("linux"):
             _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != plan["parent"]:
             return
-        if plan["keep_out"]:
+        if plan["keep_out"] and not plan["own_root"]:  # there the mounts themselves are read-only
             confine(allowed(plan["writable"], plan["keep_out"]))
         os.execvpe(command[0], command, os.environ)  # noqa: S606
     except OSError as error:
-        os.write(plan["failure"], f'exec: "{command[0]}": {error.strerror}'.encode())
+        os.write(plan["failure"], f'exec: "{command[0]}": {error.strerror or error}'.encode())
 
 
 if __name__ == "__main__":

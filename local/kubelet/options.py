@@ -29,6 +29,7 @@ class Options:
     provision_delay: float = 0.0
     attach_delay: float = 0.0
     snapshot_class: bool = False  # AKS comes without one
+    open_webui: Path | None = None  # the Python environment of a real one; None: the stand-in
     pod_network: str = ""  # three octets, such as 127.64.7; empty takes one from the process number
 
     @property

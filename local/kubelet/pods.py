@@ -20,7 +20,8 @@ from local.kubelet.api import Api, ApiError, Object, ignoring
 from local.kubelet.background import now
 from local.kubelet.containers import Container, Machinery, Place
 from local.kubelet.environment import resolve
-from local.kubelet.images import Commands, find_image
+from local.kubelet.image import Commands
+from local.kubelet.images import find_image
 from local.kubelet.process_spec import ProcessSpec, Surroundings, decide
 from local.kubelet.service_proxy import ServiceProxy
 from local.kubelet.status import PodStatus, phase_of

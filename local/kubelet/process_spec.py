@@ -2,7 +2,7 @@
 
 The order of the environment is a runtime's: what the machine gives, then the image, then the pod. Mount paths and
 Service names are rewritten in what the image and the pod say; addresses and directories that the kubelet adds are real
-already.
+already. An image with a root of its own sees its mounts where the pod says, so there no path is rewritten.
 """
 
 import json
@@ -14,7 +14,8 @@ from pathlib import Path
 from local.kubelet import paths, service_names
 from local.kubelet.api import Object
 from local.kubelet.environment import expand
-from local.kubelet.images import Image
+from local.kubelet.image import Image
+from local.kubelet.own_root import OwnMount
 from local.kubelet.service_names import Addresses
 from local.kubelet.volumes import Mount
 
@@ -37,6 +38,15 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRoot:
+    """What `own_root.enter` takes."""
+
+    mounts: Sequence[OwnMount]
+    place: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """A container ready to be started."""
 
@@ -50,6 +60,7 @@ class ProcessSpec:
     termination_log: Path
     own_directories: tuple[Path, ...] = ()
     """What the image brings, as far as no volume covers it; made when the container starts."""
+    own_root: OwnRoot | None = None
 
     def rewrite_command(self, command: Sequence[str], services: Addresses) -> tuple[str, ...]:
         """Rewrite a command given from outside, of exec or of a probe, as the container's own."""
@@ -62,15 +73,17 @@ def decide(
     """Turn a container into a process; `values` is its resolved `env` and `envFrom`."""
     termination_log = around.scratch / "termination-log"
     own = _image_directories(image, mounts, around.scratch)
-    seen = own | {mount.path: str(mount.directory) for mount in mounts}
-    seen[container.get("terminationMessagePath") or "/dev/termination-log"] = str(termination_log)
+    places = own | {mount.path: str(mount.directory) for mount in mounts}
+    places[container.get("terminationMessagePath") or "/dev/termination-log"] = str(termination_log)
+    seen = {} if image.own_root else places
     command = [expand(text, values) for text in container.get("command") or image.entrypoint]
     arguments = container.get("args") or ([] if container.get("command") else image.arguments)
     command += [expand(text, values) for text in arguments]
+    directory = container.get("workingDir") or image.working_directory
     return ProcessSpec(
         command=_rewrite_command(command, seen, around.services, around.namespace),
         environment=_environment(image, values, seen, around),
-        directory=_working_directory(container.get("workingDir") or image.working_directory, seen, around.scratch),
+        directory=_working_directory(directory, places, around.scratch),
         mounts=seen,
         writable=(
             str(around.scratch),
@@ -81,7 +94,16 @@ def decide(
         namespace=around.namespace,
         termination_log=termination_log,
         own_directories=tuple(map(Path, own.values())),
+        own_root=_own_root(places, mounts, directory, around.scratch) if image.own_root else None,
     )
+
+
+def _own_root(places: Mapping[str, str], mounts: Sequence[Mount], directory: str, scratch: Path) -> OwnRoot:
+    read_only = {mount.path for mount in mounts if mount.read_only}
+    lain = {path: (path, source, path in read_only) for path, source in places.items()}
+    if paths.locate(directory, places) is None and directory.strip("/"):
+        lain[directory] = (directory, str(_working_directory(directory, places, scratch)), False)
+    return OwnRoot(list(lain.values()), str(scratch / "root"), directory)
 
 
 def _image_directories(image: Image, mounts: Sequence[Mount], scratch: Path) -> dict[str, str]:

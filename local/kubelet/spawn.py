@@ -19,7 +19,8 @@ class StartError(Exception):
 
 def make_scratch(spec: ProcessSpec) -> None:
     """Make the directories that a container starts with."""
-    for directory in (spec.directory, Path(spec.environment["TMPDIR"]), *spec.own_directories):
+    places = [Path(spec.own_root.place)] if spec.own_root else []
+    for directory in (spec.directory, Path(spec.environment["TMPDIR"]), *spec.own_directories, *places):
         directory.mkdir(parents=True, exist_ok=True)
     spec.termination_log.write_bytes(b"")
 
@@ -48,11 +49,10 @@ async def start_process(
     if not command:
         raise StartError("no command specified")
     ours, theirs = os.pipe()
-    plan = {"writable": spec.writable, "keep_out": spec.keep_out, "failure": theirs, "parent": os.getpid()}
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", _LAUNCHER, json.dumps(plan), *command),
+            *(sys.executable, "-I", "-S", _LAUNCHER, _plan(spec, theirs), *command),
             stdin=pipe if stdin else nothing,
             stdout=pipe if output is None else output,
             stderr=pipe if output is None else output,
@@ -68,6 +68,19 @@ async def start_process(
         await process.wait()
         raise StartError(failure)
     return process
+
+
+def _plan(spec: ProcessSpec, failure: int) -> str:
+    own = spec.own_root
+    return json.dumps(
+        {
+            "writable": spec.writable,
+            "keep_out": spec.keep_out,
+            "own_root": (own.mounts, own.place, own.directory) if own else None,
+            "failure": failure,
+            "parent": os.getpid(),
+        }
+    )
 
 
 def _read_all(handle: int) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from local.kubelet.endpoints import endpoints
 from local.kubelet.environment import ConfigurationMissing, expand, resolve
-from local.kubelet.images import Commands, Image, PullError, find_image, split_reference
+from local.kubelet.image import Commands, Image
+from local.kubelet.images import PullError, find_image, split_reference
 from local.kubelet.launch import allowed
 from local.kubelet.probes import Patience, Readiness, read_probe
 from local.kubelet.process_spec import ProcessSpec, Surroundings, decide
