@@ -19,6 +19,7 @@ from shared.errors import MigrationError
 
 cli = typer.Typer(help=__doc__.splitlines()[0], no_args_is_help=True, add_completion=False)
 console = Console(stderr=False, highlight=False)
+OPEN_WEBUI = typer.Option(help="Python environment of a real Open WebUI for the pods, instead of the stand-in")
 
 
 @cli.command()
@@ -48,6 +49,7 @@ def rehearse(
     extension: Annotated[
         bool, typer.Option("--extension", help="on the real Durable Task extension: see docs/local-durable.md")
     ] = False,
+    open_webui: Annotated[Path | None, OPEN_WEBUI] = None,
     keep: Annotated[bool, typer.Option("--keep", help="stay up afterwards, with the monitor page")] = False,
 ) -> None:
     """Run a whole migration on this machine, from nothing, on the sample or on your own data."""
@@ -67,6 +69,7 @@ def rehearse(
         pgbouncer=pgbouncer,
         scaling=scaling,
         real_extension=extension,
+        open_webui=open_webui,
         target=_pairs(target, "--target"),
         options=_pairs(option, "--option"),
     )
@@ -79,9 +82,10 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="folder of your own volume")] = None,
     app_sql: Annotated[Path | None, typer.Option(help="dump of the application database")] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="another control plane than the local one")] = None,
+    open_webui: Annotated[Path | None, OPEN_WEBUI] = None,
 ) -> None:
     """Serve the app with everything around it, until Ctrl-C."""
-    wishes = rehearsal.Wishes(data=data, app_sql=app_sql, kubeconfig=kubeconfig, port=port)
+    wishes = rehearsal.Wishes(data=data, app_sql=app_sql, kubeconfig=kubeconfig, port=port, open_webui=open_webui)
     raise typer.Exit(rehearsal.serve(wishes, console))
 
 

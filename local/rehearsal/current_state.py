@@ -19,7 +19,8 @@ from shared.adapters.discovery import dynamic_client
 from shared.errors import ConfigurationError, VerificationFailed
 
 MOUNT = "/app/backend/data"
-IMAGE = "ghcr.io/open-webui/open-webui:0.12.4"
+IMAGE = "ghcr.io/open-webui/open-webui"
+VERSION = "0.12.4"
 DISK_CLASS = "managed-csi-premium"
 OPERATOR = "operator"
 OURS = "scaleout.dev/rehearsal"
@@ -39,8 +40,9 @@ class Names:
 class Operator:
     """Whoever installed Open WebUI before us: another field manager than ours."""
 
-    def __init__(self, kubeconfig: Path, names: Names, node_label: dict[str, str]) -> None:
+    def __init__(self, kubeconfig: Path, names: Names, node_label: dict[str, str], open_webui: str = VERSION) -> None:
         self.names = names
+        self._image = f"{IMAGE}:{open_webui}"
         self._api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         self._dynamic = dynamic_client(self._api)
         self.node_label = node_label
@@ -210,7 +212,7 @@ class Operator:
         reference = {"secretKeyRef": {"name": names.database_secret, "key": "url"}}
         container = {
             "name": "open-webui",
-            "image": IMAGE,
+            "image": self._image,
             "ports": [{"name": "http", "containerPort": 8080}],
             "env": [
                 {"name": "DATABASE_URL", "valueFrom": reference},

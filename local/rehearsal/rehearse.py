@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from local.loopback import free_port
-from local.rehearsal import fingerprint, guard_trial, later_phases, load_table, restore, scaling_trial, watch
+from local.rehearsal import fingerprint, guard_trial, inputs, later_phases, load_table, restore, scaling_trial, watch
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.database_access import TOKEN_SECONDS, DatabaseAccess
 from local.rehearsal.display import Display
@@ -22,7 +22,6 @@ from local.rehearsal.processes import ROOT
 from local.rehearsal.refusal import refused_report, unreadable_store
 from local.rehearsal.report_page import render
 from local.rehearsal.world import Layout, World
-from local.sample import extract
 from shared.azure_skus import AZURE_SKUS
 from shared.criteria.criterion import summary
 from shared.errors import ConfigurationError
@@ -63,6 +62,8 @@ class Wishes:
     real_extension: bool = False
     """On the real Durable Task extension, in our engine's place."""
     port: int = 0
+    open_webui: Path | None = None
+    """The environment of a real Open WebUI for the pods; None: the stand-in."""
     target: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -99,7 +100,8 @@ def rehearse(wishes: Wishes, console: Console) -> int:
     """Run it and return the exit code; the report stands in `build/` whatever the end is."""
     started, began = datetime.now(UTC), time.monotonic()
     layout = Layout(HOME)
-    data, app_sql = _inputs(wishes, layout)
+    real = inputs.find_real(wishes.open_webui, _teller(console))
+    data, app_sql = inputs.find_data(wishes.data, wishes.app_sql, wishes.kubeconfig, layout, real)
     world = World(
         layout,
         _teller(console),
@@ -108,6 +110,7 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         list(wishes.faults),
         _guard_settings(wishes),
         real_extension=wishes.real_extension,
+        open_webui=real,
         **_server(wishes),
     )
     if problem := unreadable_store(data):
@@ -141,8 +144,9 @@ def rehearse(wishes: Wishes, console: Console) -> int:
 def serve(wishes: Wishes, console: Console) -> int:
     """Raise the world with the app on its port and stay until Ctrl-C."""
     layout = Layout(HOME)
-    data, app_sql = _inputs(wishes, layout)
-    world = World(layout, _teller(console), wishes.kubeconfig, wishes.port)
+    real = inputs.find_real(wishes.open_webui, _teller(console))
+    data, app_sql = inputs.find_data(wishes.data, wishes.app_sql, wishes.kubeconfig, layout, real)
+    world = World(layout, _teller(console), wishes.kubeconfig, wishes.port, open_webui=real)
     try:
         world.open(data, app_sql)
         _hold(world, console)
@@ -225,26 +229,6 @@ def _without_report(ended: dict[str, Any]) -> dict[str, Any]:
         f"run {ended['id']} ended as {ended['state']} without a report: {ended['reason']}",
         hint="A bug of the app: .rehearsal/run/logs/host.log holds the traceback.",
     )
-
-
-def _inputs(wishes: Wishes, layout: Layout) -> tuple[Path, Path]:
-    """The user's own data, or the sample; ConfigurationError names every path that is not there."""
-    if (wishes.data is None) != (wishes.app_sql is None):
-        raise ConfigurationError(
-            "--data and --app-sql belong together: the volume's folder and a dump of the application database",
-            hint="pg_dump --format plain --no-owner openwebui > app.sql",
-        )
-    if wishes.data is None or wishes.app_sql is None:
-        sample = extract(layout.sample)
-        return sample.data, sample.app_sql
-    missing = [str(path) for path in (wishes.data, wishes.app_sql) if not path.exists()]
-    if wishes.kubeconfig and not wishes.kubeconfig.exists():
-        missing.append(str(wishes.kubeconfig))
-    if missing:
-        raise ConfigurationError(f"there is no {', no '.join(missing)}")
-    if not wishes.data.is_dir():
-        raise ConfigurationError(f"{wishes.data} is not a folder", hint="Unpack the volume first.")
-    return wishes.data, wishes.app_sql
 
 
 def _fingerprint(world: World) -> fingerprint.Fingerprint:

@@ -14,7 +14,8 @@ import psycopg
 from psycopg import sql
 
 from local.loopback import free_port
-from local.rehearsal.current_state import Names, Operator
+from local.real_open_webui import RealOpenWebui
+from local.rehearsal.current_state import VERSION, Names, Operator
 from local.rehearsal.database_access import DatabaseAccess, superuser_url
 from local.rehearsal.processes import ROOT, Children
 from local.sample import load_sql
@@ -28,6 +29,9 @@ OPERATOR_ROLE = ROOT / "infra" / "monitoring" / "prometheus-operator" / "role.ya
 ROLES = [*sorted((ROOT / "infra" / "kubernetes" / "rbac").glob("*.yaml")), OPERATOR_ROLE]
 """What an operator applies on AKS for the app's identity."""
 AUTOSCALER_SYNC_SECONDS = 15.0
+STANDIN_START_SECONDS, REAL_START_SECONDS = 120, 600
+"""That Open WebUI may take until it is ready: the real one 24 to 48 s, and more than a minute longer where it looks for
+a model at a hub that cannot be reached."""
 SMALLEST = AZURE_SKUS[0]
 NODE_LABEL = {"scaleout.dev/rehearsal-node": NODE}
 
@@ -80,6 +84,8 @@ class World:
     """Of Open WebUI's container."""
     real_extension: bool = False
     """Whether the real Durable Task extension takes our engine's place."""
+    open_webui: RealOpenWebui | None = None
+    """What the pods run; None: the stand-in."""
     url: str = ""
     key: str = ""
     admin_url: str = ""
@@ -107,8 +113,9 @@ class World:
         self._load(app_sql, database)
         self.say("Kubernetes")
         kubeconfig = self._open_cluster(children)
-        self.say("Open WebUI on its disk")
-        self.operator = Operator(kubeconfig, Names(), NODE_LABEL)
+        self.say(f"{self.open_webui or 'Open WebUI'} on its disk")
+        version = self.open_webui.version if self.open_webui else VERSION
+        self.operator = Operator(kubeconfig, Names(), NODE_LABEL, version)
         if self.kubeconfig:
             self.operator.remove()
         self.installed = True
@@ -117,7 +124,7 @@ class World:
         azure = children.start("azure", self._azure_arguments(kubeconfig, database))
         self.say("Functions host")
         self._open_host(children, azure["env"], Path(database["ca_file"]))
-        self.operator.wait_until_ready()
+        self.operator.wait_until_ready(seconds=REAL_START_SECONDS if self.open_webui else STANDIN_START_SECONDS)
 
     def close(self) -> None:
         try:
@@ -147,20 +154,11 @@ class World:
             hasty = ("--autoscaler-haste", str(self.haste), "--autoscaler-sync-seconds", str(sync))
             ready = children.start("cluster", ["local.cluster", "--dir", str(folder), "--fresh", *hasty, *grants])
             kubeconfig = Path(ready["kubeconfig"])
-        folder = self.layout.run / "kubelet"
-        children.start(
-            "kubelet",
-            [
-                "local.kubelet",
-                "--kubeconfig",
-                str(kubeconfig),
-                "--dir",
-                str(folder),
-                "--node",
-                NODE,
-                "--snapshot-class",
-            ],
-        )
+        kubelet = ["local.kubelet", "--kubeconfig", str(kubeconfig), "--dir", str(self.layout.run / "kubelet")]
+        kubelet += ["--node", NODE, "--snapshot-class"]
+        if self.open_webui:
+            kubelet += ["--open-webui", str(self.open_webui.directory), *self.open_webui.kubelet_arguments()]
+        children.start("kubelet", kubelet)
         return kubeconfig
 
     def _azure_arguments(self, kubeconfig: Path, database: dict[str, Any]) -> list[str]:

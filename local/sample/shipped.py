@@ -19,6 +19,11 @@ class SamplePaths:
     app_sql: Path  # the application database, a plain pg_dump, perhaps gzipped
     expected: Path  # JSON: what the store holds and what it answers
 
+    @property
+    def model(self) -> Path:
+        """Where the application database says that the embedding model lies; its weights are not shipped."""
+        return self.data / "cache" / "embedding" / "models" / "all-MiniLM-L6-v2"
+
 
 def extract(target: Path) -> SamplePaths:
     """Unpack the sample's files into `target/data`, replacing what is there, after comparing the checksums."""
