@@ -51,6 +51,11 @@ class Child:
             process.kill()
             process.wait()
 
+    def kill(self) -> None:
+        """End it as a machine that goes does; one that is kept alive is started again."""
+        if self._process is not None:
+            self._process.kill()
+
     def _spawn(self) -> dict[str, Any]:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self.environment}
@@ -113,6 +118,12 @@ class Children:
         child = Child(name, arguments, self._logs / f"{name}.log", environment)
         self._children.append(child)
         return child.start(keep_alive=keep_alive)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the child of this name."""
+        for child in self._children:
+            if child.name == name:
+                child.kill()
 
     def stop(self) -> None:
         for child in reversed(self._children):

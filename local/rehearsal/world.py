@@ -134,6 +134,11 @@ class World:
             if self._children:
                 self._children.stop()
 
+    def lose_instance(self) -> None:
+        """Kill the app's host, and with it what runs durable work beside it; another one is started."""
+        if self._children:
+            self._children.kill("host")
+
     @property
     def service_url(self) -> str:
         """Where a browser on this machine would reach Open WebUI."""
