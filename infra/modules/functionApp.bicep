@@ -86,6 +86,15 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
         }
       }
       scaleAndConcurrency: {
+        // One instance that is always there for orchestrations and activities: an approval, an abort or the next step of a
+        // migration waits for no cold start. docs/deploy.md says what it costs.
+        // Source: learn.microsoft.com/azure/azure-functions/flex-consumption-plan, "Always ready instances" (group `durable`)
+        alwaysReady: [
+          {
+            name: 'durable'
+            instanceCount: 1
+          }
+        ]
         instanceMemoryMB: 2048
         maximumInstanceCount: 40
       }

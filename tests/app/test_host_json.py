@@ -25,3 +25,10 @@ def test_what_a_lost_instance_held_is_taken_up_after_the_shortest_time(durable: 
     storage = durable["storageProvider"]
     assert storage["controlQueueVisibilityTimeout"] == "00:01:00"
     assert storage["workItemQueueVisibilityTimeout"] == "00:01:00"
+
+
+def test_an_operator_is_heard_within_two_seconds(durable: dict[str, Any]) -> None:
+    """An idle queue is looked at every 30 s by default; an approval or an abort comes through such a queue."""
+    hours, minutes, seconds = map(int, durable["storageProvider"]["maxQueuePollingInterval"].split(":"))
+    assert (hours, minutes) == (0, 0)
+    assert 1 <= seconds <= 2

@@ -43,6 +43,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     },
     APP: {
         "plan.sku.name": "FC1",
+        "app.properties.functionAppConfig.scaleAndConcurrency.alwaysReady": [{"name": "durable", "instanceCount": 1}],
         "app.identity.type": "UserAssigned",
         "app.properties.httpsOnly": True,
         "app.properties.siteConfig.minTlsVersion": "1.2",
