@@ -402,4 +402,26 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
         "requireAuthentication is F",
     ),
     (s.hardening_holds, MONITORING, "    DisableLocalAuth: true\n", "", "DisableLocalAuth is {}"),
+    # What the plan refuses.
+    (
+        s.flex_takes_them,
+        APP,
+        "http20Enabled:",
+        "ftpsState: 'Disabled'\n      http20Enabled:",
+        "siteConfig.ftpsState is",
+    ),
+    (
+        s.flex_takes_them,
+        APP,
+        "    httpsOnly: true",
+        "    httpsOnly: true\n    vnetRouteAllEnabled: true",
+        "RouteAllEnabled is",
+    ),
+    (
+        s.flex_takes_them,
+        APP,
+        "AZURE_CLIENT_ID:",
+        "WEBSITE_TIME_ZONE: 'UTC'\n    AZURE_CLIENT_ID:",
+        "TIME_ZONE is refused",
+    ),
 ]

@@ -29,6 +29,23 @@ HARMLESS = {
     "APPLICATIONINSIGHTS_CONNECTION_STRING",  # holds no credential: the component takes identities only
     "insights.properties.ConnectionString",
 }
+FLEX_REFUSES = frozenset(
+    {
+        *("alwaysOn", "containerSize", "ftpsState", "functionAppScaleLimit", "isReserved", "isXenon", "javaVersion"),
+        *("linuxFxVersion", "netFrameworkVersion", "powerShellVersion", "preWarmedInstanceCount"),
+        *("use32BitWorkerProcess", "vnetBackupRestoreEnabled", "vnetContentShareEnabled", "vnetImagePullEnabled"),
+        *("vnetRouteAllEnabled", "windowsFxVersion"),
+        *("ENABLE_ORYX_BUILD", "FUNCTIONS_EXTENSION_VERSION", "FUNCTIONS_MAX_HTTP_CONCURRENCY"),
+        *("FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED", "FUNCTIONS_WORKER_PROCESS_COUNT", "FUNCTIONS_WORKER_RUNTIME"),
+        *("FUNCTIONS_WORKER_RUNTIME_VERSION", "SCM_DO_BUILD_DURING_DEPLOYMENT", "TZ", "WEBSITE_CONTENTOVERVNET"),
+        *("WEBSITE_CONTENTAZUREFILECONNECTIONSTRING", "WEBSITE_CONTENTSHARE", "WEBSITE_DNS_SERVER"),
+        *("WEBSITE_MAX_DYNAMIC_APPLICATION_SCALE_OUT", "WEBSITE_NODE_DEFAULT_VERSION", "WEBSITE_RUN_FROM_PACKAGE"),
+        *("WEBSITE_SKIP_CONTENTSHARE_VALIDATION", "WEBSITE_TIME_ZONE", "WEBSITE_VNET_ROUTE_ALL"),
+    }
+)
+"""Of a site, its configuration and its app settings: replaced, set by the platform or without effect on Flex.
+Newer stamps refuse such a property (error 51021) instead of ignoring it.
+Source: learn.microsoft.com/azure/azure-functions/functions-app-settings, "Flex Consumption plan deprecations" """
 REQUIRED: dict[str, dict[str, Any]] = {
     "infra/modules/storage.bicep": {
         "account.properties.allowSharedKeyAccess": False,
@@ -47,7 +64,6 @@ REQUIRED: dict[str, dict[str, Any]] = {
         "app.identity.type": "UserAssigned",
         "app.properties.httpsOnly": True,
         "app.properties.siteConfig.minTlsVersion": "1.2",
-        "app.properties.siteConfig.ftpsState": "Disabled",
         "app.properties.functionAppConfig.runtime.name": "python",
         "app.properties.functionAppConfig.runtime.version": "3.13",
         "app.properties.functionAppConfig.deployment.storage.authentication.type": "UserAssignedIdentity",
@@ -137,6 +153,17 @@ def hardening_holds(project: Project) -> list[str]:
     return problems
 
 
+def flex_takes_them(project: Project) -> list[str]:
+    """Nothing is set on the app that its plan refuses."""
+    resources = project.bicep[APP].created
+    site = {name: value for name, value in resources["app"].body["properties"].items() if isinstance(name, str)}
+    named = {f"app.properties.{n}" for n in site} | {f"app.properties.siteConfig.{n}" for n in site["siteConfig"]}
+    named |= {f"settings.{n}" for n in app_settings(project)}
+    refused = {name.lower() for name in FLEX_REFUSES}
+    found = sorted(name for name in named if name.rpartition(".")[2].lower() in refused)
+    return [f"{APP}: {name} is refused on Flex Consumption" for name in found]
+
+
 def _secret_settings(project: Project) -> Iterator[str] | list[str]:
     problems = []
     for name, value in app_settings(project).items():
@@ -205,4 +232,5 @@ CHECKS = (
     settings_are_text,
     nothing_secret_gets_out,
     hardening_holds,
+    flex_takes_them,
 )
