@@ -1,5 +1,6 @@
 """Contract: claims and volumes bind, stay, are released and bound again, as the way back of a migration needs it."""
 
+import time
 from typing import Any
 
 import pytest
@@ -36,6 +37,10 @@ def create(cluster: Cluster, body: dict[str, Any]) -> None:
 
 def delete(cluster: Cluster, name: str) -> None:
     cluster.core.delete_namespaced_persistent_volume_claim(name, cluster.namespace)
+
+
+def delete_job(cluster: Cluster, name: str) -> None:
+    cluster.batch.delete_namespaced_job(name, cluster.namespace, propagation_policy="Background")
 
 
 def gone(cluster: Cluster, name: str) -> bool:
@@ -133,6 +138,18 @@ def test_a_claim_in_use_stays_until_its_pod_is_gone(running: Cluster, name: str)
     eventually(lambda: gone(running, name), "the claim is gone")
 
 
+def test_a_pod_that_has_ended_holds_its_claim_as_long_as_it_is_there(running: Cluster, name: str) -> None:
+    """So do the pods of finished Jobs, and evicted ones, for days."""
+    create(running, claim(name, FILES, ("ReadWriteMany",)))
+    holder = some_name()
+    run(running, with_volume(job(holder), name))
+    delete(running, name)
+    time.sleep(2 if IS_OURS else 10)
+    assert claimed(running, name).metadata.finalizers == ["kubernetes.io/pvc-protection"]
+    delete_job(running, holder)
+    eventually(lambda: gone(running, name), "the claim is gone")
+
+
 def test_a_pod_whose_claim_is_missing_waits_for_it(running: Cluster, name: str) -> None:
     running.batch.create_namespaced_job(running.namespace, with_volume(job(name), name))
 
@@ -149,9 +166,11 @@ def test_a_pod_whose_claim_is_missing_waits_for_it(running: Cluster, name: str) 
 def test_a_retained_volume_is_released_and_can_be_bound_again_with_its_data(running: Cluster, name: str) -> None:
     """The way back from Azure Files to the disk, step by step."""
     create(running, claim(name, DISK))
-    run(running, with_volume(job(some_name(), "echo kept > /data/file"), name))
+    first = some_name()
+    run(running, with_volume(job(first, "echo kept > /data/file"), name))
     volume = bound(running, name).metadata.name
     running.core.patch_persistent_volume(volume, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
+    delete_job(running, first)
     delete(running, name)
     eventually(lambda: phase(running, volume) == "Released", "the volume is released")
 
@@ -164,6 +183,7 @@ def test_a_retained_volume_is_released_and_can_be_bound_again_with_its_data(runn
     pod = running.core.list_namespaced_pod(running.namespace, label_selector=f"job-name={check}").items[0]
     assert running.core.read_namespaced_pod_log(pod.metadata.name, running.namespace) == "kept\n"
 
+    delete_job(running, check)
     delete(running, name)
     eventually(lambda: phase(running, volume) == "Released", "it is released again")
     running.core.delete_persistent_volume(volume)

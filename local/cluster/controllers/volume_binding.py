@@ -20,7 +20,6 @@ from local.cluster.objects import (
     claims_of,
     copy_of,
     finalizers_of,
-    is_finished,
     is_terminating,
     name_of,
     namespace_of,
@@ -210,9 +209,12 @@ def claim_key_of(volume: Object) -> Key | None:
 
 
 def pods_using(registry: Registry, claim: Object) -> list[Object]:
-    """Return the pods that keep a claim in use."""
+    """Return the pods that keep a claim in use: all that were given a node, those that have ended too.
+
+    Source: pkg/controller/volume/pvcprotection/pvc_protection_controller.go, podUsesPVCForDeletion.
+    """
     pods = registry.store.all_of(PODS, namespace_of(claim))
-    return [pod for pod in pods if name_of(claim) in claims_of(pod) and not is_finished(pod)]
+    return [pod for pod in pods if name_of(claim) in claims_of(pod) and pod["spec"].get("nodeName")]
 
 
 def _is_bound(claim: Object) -> bool:
