@@ -191,6 +191,10 @@ def _storage_problems(survey: Survey, request: MigrationRequest) -> list[Problem
     if storage and not storage.volume:
         message = f"the claim {request.target.disk_claim} is not bound to a volume"
         problems.append(Problem("unbound", Severity.BLOCKING, message, "kubectl describe pvc shows why."))
+    for claim in storage.going if storage else ():
+        message = f"the claim {claim} was deleted and goes as soon as no pod mounts it"
+        hint = f"kubectl describe pvc {claim} names the pods; let it go and make it anew, on the same volume if need be."
+        problems.append(Problem("claim_going", Severity.BLOCKING, message, hint))
     if storage and storage.files_claim_exists:
         message = f"the claim {request.target.files_claim} is there already and is used as it is"
         problems.append(Problem("files_claim", Severity.NOTE, message))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from phases.findings import PERMISSIONS, deployment_problems, plan_problems, standing_problems, store_problems
-from shared import data_volume, deployments, mover, pooling, redis_choice
+from shared import claims, data_volume, deployments, mover, pooling, redis_choice
 from shared.autoscaling import LARGEST
 from shared.condensing import condensed_store
 from shared.connection_budget import ConnectionBudget, Demand, ServerLimits, plan_budget
@@ -188,6 +188,7 @@ def _read_storage(cluster: Cluster, brief: Brief) -> StorageFacts:
             f"there is no claim {target.disk_claim!r} in namespace {target.namespace!r}",
             hint=f"kubectl get pvc -n {target.namespace}; then correct target.disk_claim.",
         )
+    files = cluster.read("PersistentVolumeClaim", target.files_claim)
     name = claim["spec"].get("volumeName") or ""
     volume = cluster.read("PersistentVolume", name) if name else None
     unused = options.unused_storage_class
@@ -196,7 +197,8 @@ def _read_storage(cluster: Cluster, brief: Brief) -> StorageFacts:
         reclaim_policy=(volume or {}).get("spec", {}).get("persistentVolumeReclaimPolicy", ""),
         size=claim["spec"]["resources"]["requests"]["storage"],
         storage_class=claim["spec"].get("storageClassName") or "",
-        files_claim_exists=cluster.read("PersistentVolumeClaim", target.files_claim) is not None,
+        files_claim_exists=files is not None,
+        going=tuple(one["metadata"]["name"] for one in (claim, files) if one and claims.is_going(one)),
         target_class_exists=cluster.read("StorageClass", options.storage_class) is not None,
         unused_class_exists=bool(unused) and cluster.read("StorageClass", unused) is not None,
     )

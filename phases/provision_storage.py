@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shared import deployments, manifests
+from shared import claims, deployments, manifests
 from shared.errors import ConfigurationError, UnsupportedDeployment
 from shared.model import Brief, Change, Progress
 from shared.names import Names
@@ -99,8 +99,18 @@ def undo(plan: Plan, ports: Ports) -> Progress:
     if plan.removed_class:
         cluster.apply(plan.removed_class)
     if plan.creates_claim and cluster.read("PersistentVolumeClaim", plan.files_claim):
-        return Progress(finished=False, step=f"waiting for {plan.files_claim} to go", check_again_in_seconds=0.5)
+        return _going(plan, cluster)
     return Progress(finished=True, step="storage as before")
+
+
+def _going(plan: Plan, cluster: Cluster) -> Progress:
+    """The deleted claim is there as long as pods that have ended hold it; those of our Jobs go by themselves."""
+    held = claims.ended_holders(cluster.list("Pod"), plan.files_claim)
+    if not held:
+        return Progress(finished=False, step=f"waiting for {plan.files_claim} to go", check_again_in_seconds=0.5)
+    step = f"storage as before, once pods that have ended let go of {plan.files_claim}"
+    result = {"claim_held_by": held, "hint": claims.advice(held, cluster.namespace)}
+    return Progress(finished=True, step=step, result=result)
 
 
 def _wanted(plan: Plan, cluster: Cluster, names: Names) -> list[Manifest]:

@@ -10,7 +10,7 @@ the disk is kept and named: it costs little, and is then the only whole copy; to
 from dataclasses import dataclass
 
 from phases.findings import SNAPSHOT_GROUP
-from shared import deployments, manifests
+from shared import claims, deployments, manifests
 from shared.errors import ConfigurationError, NeedsOperator, UnsupportedDeployment
 from shared.model import NOT_ASKED_FOR, Brief, Change, Progress
 from shared.pods import has_ended
@@ -96,6 +96,8 @@ def apply(plan: Plan, ports: Ports) -> Progress:
     claim, volume = cluster.read("PersistentVolumeClaim", plan.claim), cluster.read("PersistentVolume", plan.volume)
     if claim is not None and not claim["metadata"].get("deletionTimestamp"):
         _require_unused(plan, claim, cluster)
+        for job in claims.our_jobs(cluster.list("Pod"), plan.claim):
+            cluster.delete("Job", job)
         if plan.deletes_disk:
             cluster.patch("PersistentVolume", plan.volume, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
         cluster.delete("PersistentVolumeClaim", plan.claim)
@@ -105,8 +107,16 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         return Progress(
             finished=True, step="the old disk is retired" if volume is None else "claim deleted", result=result
         )
-    left = plan.claim if claim is not None else plan.volume
-    return Progress(finished=False, step=f"waiting for {left} to go", check_again_in_seconds=1.0)
+    return Progress(finished=False, step=_waiting(plan, claim, cluster), check_again_in_seconds=1.0)
+
+
+def _waiting(plan: Plan, claim: Manifest | None, cluster: Cluster) -> str:
+    """What is still there, and which ended pods hold it."""
+    if claim is None:
+        return f"waiting for {plan.volume} to go"
+    held = claims.ended_holders(cluster.list("Pod"), plan.claim)
+    by = f": {claims.advice(held, cluster.namespace)}" if held else ""
+    return f"waiting for {plan.claim} to go{by}"
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:
@@ -139,25 +149,25 @@ def _require_unused(plan: Plan, claim: Manifest, cluster: Cluster) -> None:
         problems.append(f"Deployment {plan.deployment} has no available replica")
     if claim["spec"].get("volumeName") != plan.volume:
         problems.append(f"claim {plan.claim} is bound to another volume than the approved {plan.volume}")
-    users = [pod["metadata"]["name"] for pod in cluster.list("Pod") if _uses(pod, plan.claim)]
-    users += [
-        one["metadata"]["name"] for one in cluster.list("Deployment") if _uses(one["spec"]["template"], plan.claim)
-    ]
+    pods = cluster.list("Pod")
+    users = [one["metadata"]["name"] for one in pods if claims.mounts(one, plan.claim) and not has_ended(one)]
+    templates = [(one["metadata"]["name"], one["spec"]["template"]) for one in cluster.list("Deployment")]
+    users += [name for name, template in templates if claims.mounts(template, plan.claim)]
     if users:
         problems.append(f"{plan.claim} is still mounted by {', '.join(sorted(users))}")
+    held = claims.ended_holders(pods, plan.claim)
+    if held:
+        problems.append(f"{plan.claim} is held by pods that have ended: {', '.join(held)}")
     if problems:
-        raise ConfigurationError(f"the disk was not deleted: {'; '.join(problems)}", hint="Put it right and ask again.")
-
-
-def _uses(pod: Manifest, claim: str) -> bool:
-    if has_ended(pod):
-        return False
-    volumes = pod["spec"].get("volumes") or []
-    return any((volume.get("persistentVolumeClaim") or {}).get("claimName") == claim for volume in volumes)
+        hint = f"{claims.advice(held, cluster.namespace)}; then ask again." if held else "Put it right and ask again."
+        raise ConfigurationError(f"the disk was not deleted: {'; '.join(problems)}", hint=hint)
 
 
 def _changes(claim: str, volume: str, disk: str, deletes: bool) -> list[Change]:
-    changes = [Change("delete", "PersistentVolumeClaim", claim, "irreversible")]
+    changes = [
+        Change("delete", "PersistentVolumeClaim", claim, "irreversible"),
+        Change("delete", "Job", f"finished Jobs of this app that mount {claim}", "their pods would hold the claim"),
+    ]
     if deletes:
         changes.append(Change("delete", "PersistentVolume", volume, f"with its disk {disk}".strip()))
     else:

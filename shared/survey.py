@@ -104,6 +104,8 @@ class StorageFacts:
     size: str
     storage_class: str
     files_claim_exists: bool = False
+    going: tuple[str, ...] = ()
+    """Claims of ours that somebody deleted: they go as soon as no pod names them."""
     target_class_exists: bool = False
     unused_class_exists: bool = False
 

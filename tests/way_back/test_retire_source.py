@@ -3,6 +3,7 @@
 import pytest
 
 from phases import retire_source
+from shared import manifests
 from shared.errors import ConfigurationError, NeedsOperator, UnsupportedDeployment
 from shared.model import Brief, MigrationRequest, Mode, Options
 from shared.ports import Manifest
@@ -76,9 +77,33 @@ def test_what_stands_against_it_is_listed_and_nothing_is_deleted() -> None:
     live["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = TARGET.disk_claim
     volumes = [{"name": "d", "persistentVolumeClaim": {"claimName": TARGET.disk_claim}}]
     cluster.put("Pod", "report-1", spec={"volumes": volumes}, status={"phase": "Running"})
-    cluster.put("Pod", "finished", spec={"volumes": volumes}, status={"phase": "Succeeded"})
     with pytest.raises(ConfigurationError, match=r"does not use .*; .* still mounted by open-webui, report-1$"):
         retire(cluster)
+    assert not any(line.startswith("delete") for line in cluster.log)
+
+
+def holder(cluster: FakeCluster, name: str, labels: dict[str, str]) -> None:
+    """A pod that has ended."""
+    volumes = [{"name": "d", "persistentVolumeClaim": {"claimName": TARGET.disk_claim}}]
+    pod = cluster.put("Pod", name, spec={"volumes": volumes, "nodeName": "a"}, status={"phase": "Succeeded"})
+    pod["metadata"]["labels"] = labels
+
+
+def test_jobs_of_ours_let_go_of_the_claim_first() -> None:
+    cluster = cluster_with("Delete")
+    cluster.put("Job", f"{RUN}-copy")
+    holder(cluster, "copy-abc", manifests.labels(RUN) | {"job-name": f"{RUN}-copy"})
+    assert retire(cluster)["disk_deleted"]
+    deleted = [line for line in cluster.log if line.startswith("delete")]
+    assert deleted == [f"delete Job {RUN}-copy", f"delete PersistentVolumeClaim {TARGET.disk_claim}"]
+
+
+def test_an_ended_pod_of_the_users_is_named_with_the_command_that_deletes_it() -> None:
+    cluster = cluster_with("Delete")
+    holder(cluster, "open-webui-evicted", {"app": "open-webui"})
+    with pytest.raises(ConfigurationError, match="held by pods that have ended: open-webui-evicted") as refused:
+        retire(cluster)
+    assert refused.value.hint == "kubectl delete pod -n ollama open-webui-evicted; then ask again."
     assert not any(line.startswith("delete") for line in cluster.log)
 
 

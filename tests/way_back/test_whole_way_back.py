@@ -205,7 +205,7 @@ def give_users_fields(world: World) -> None:
     """A sidecar, tolerations, a probe of another kind and a variable from a Secret that the switch must override."""
     operator = world.operator
     assert operator is not None
-    deployment = operator._deployment()
+    deployment = operator._deployment(cpu_request="500m")
     spec = deployment["spec"]["template"]["spec"]
     spec["containers"].append(SIDECAR)
     spec["tolerations"] = [TOLERATION]
