@@ -193,7 +193,9 @@ def _storage_problems(survey: Survey, request: MigrationRequest) -> list[Problem
         problems.append(Problem("unbound", Severity.BLOCKING, message, "kubectl describe pvc shows why."))
     for claim in storage.going if storage else ():
         message = f"the claim {claim} was deleted and goes as soon as no pod mounts it"
-        hint = f"kubectl describe pvc {claim} names the pods; let it go and make it anew, on the same volume if need be."
+        hint = (
+            f"kubectl describe pvc {claim} names the pods; let it go and make it anew, on the same volume if need be."
+        )
         problems.append(Problem("claim_going", Severity.BLOCKING, message, hint))
     if storage and storage.files_claim_exists:
         message = f"the claim {request.target.files_claim} is there already and is used as it is"

@@ -64,10 +64,13 @@ class KubeletProxy:
             return client
 
     async def pod_port(self, request: web.Request, pod: Object, port: int, path: str) -> web.StreamResponse:
-        """Pass a GET on to a port of the pod, as `…/pods/<name>:<port>/proxy/<path>` does."""
+        """Pass a GET on to a port of the pod, as `…/pods/<name>:<port>/proxy/<path>` does.
+
+        Source: registry/core/pod/strategy.go, `ResourceLocation`. The real one refuses loopback addresses, too.
+        """
         address = status_of(pod).get("podIP")
         if not address:
-            raise ApiError(503, f"no endpoints available for pod {name_of(pod)!r}")
+            raise bad_request("address not allowed")
         url = f"http://{address}:{port}/{path}"
         async with _reached(self._session.get(url, params=request.query)) as answer:
             return await _pass_on(request, answer, checked=False)

@@ -187,7 +187,9 @@ class KubernetesCluster:
     def get_from_pod(self, pod: str, port: int, path: str, *, timeout_seconds: float = 5) -> int | None:
         """The status of `GET path` on the pod's port through the API server; None when the pod did not answer.
 
-        Without an answer the API server sends a Status object of its own. Source: kubernetes, apimachinery/util/proxy.
+        Without an answer the API server sends a Status object of its own. ConfigurationError where it does not even
+        ask: the pod has no address, or one that it may not reach ("address not allowed"). Source: Kubernetes 1.36,
+        apimachinery/util/proxy and registry/core/pod/strategy.go, `ResourceLocation`.
         """
         with _translated(f"GET {path} from pod {pod}"):
             ask: Any = client.CoreV1Api(self._api).connect_get_namespaced_pod_proxy_with_path
@@ -200,7 +202,7 @@ class KubernetesCluster:
                     _request_timeout=(timeout_seconds, timeout_seconds),
                 )
             except ApiException as error:
-                if error.status in {401, 403} and _is_status(error.body):
+                if error.status in {400, 401, 403} and _is_status(error.body):
                     raise
                 return None if _is_status(error.body) else error.status
             return int(answer.status)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from shared.adapters.cluster import KubernetesCluster
-from shared.errors import MigrationError, PermissionMissing
+from shared.errors import ConfigurationError, MigrationError, PermissionMissing
 from shared.guard.readings import Answer
 from shared.replicas import ask
 
@@ -37,7 +37,7 @@ class ReplicasOfDeployment:
         container, port = self._main()
         if self._proxy_allowed:
             try:
-                return self._ask_all(pods, lambda pod: self._through_proxy(pod, port))
+                return self._ask_all(pods, lambda pod: self._through_proxy(pod, container, port))
             except PermissionMissing:
                 self._proxy_allowed = False
         return self._ask_all(pods, lambda pod: self._by_exec(pod, container, port))
@@ -46,8 +46,12 @@ class ReplicasOfDeployment:
         with ThreadPoolExecutor(min(len(pods), AT_ONCE), thread_name_prefix="replica") as pool:
             return tuple(pool.map(lambda pod: _timed(pod, ask), pods))
 
-    def _through_proxy(self, pod: str, port: int) -> int | None:
-        return self._cluster.get_from_pod(pod, port, PATH, timeout_seconds=TIMEOUT_SECONDS)
+    def _through_proxy(self, pod: str, container: str, port: int) -> int | None:
+        """By exec where the API server does not ask this pod: its address may be one that it does not go to."""
+        try:
+            return self._cluster.get_from_pod(pod, port, PATH, timeout_seconds=TIMEOUT_SECONDS)
+        except ConfigurationError:
+            return self._by_exec(pod, container, port)
 
     def _by_exec(self, pod: str, container: str, port: int) -> int | None:
         return ask(self._cluster, pod, container, f"http://{{self}}:{port}{PATH}")[0].status or None

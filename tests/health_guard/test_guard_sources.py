@@ -20,7 +20,7 @@ from shared.adapters.guard import WorkloadActuator, main_container, sessions_of
 from shared.adapters.replica_health import ReplicasOfDeployment
 from shared.adapters.session_statistics import PostgresSessions
 from shared.deployments import parse_database_url
-from shared.errors import ConfigurationError, PermissionMissing, TransientError
+from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
 from shared.guard.observation import observe
 from shared.guard.ports import GuardPorts, NoConnectionLeft
 from shared.guard.readings import MigrationState, Obstacle, Part
@@ -205,10 +205,23 @@ def test_every_replica_is_asked_and_a_broken_one_is_found(machine: Node, api: Ku
     assert [answer.status for answer in gone] == [None]
 
 
-def test_by_exec_the_answers_are_the_same(api: KubernetesCluster, served: str) -> None:
+def test_a_pod_that_the_api_server_does_not_go_to_is_no_pod_without_an_answer(
+    machine: Node, api: KubernetesCluster
+) -> None:
+    """Source: Kubernetes 1.36.2 on a pod with a loopback address: 400, "address not allowed"."""
+    machine.run("homeless", pod={"nodeSelector": {"no-such": "node"}})
+    with pytest.raises(ConfigurationError, match="address not allowed"):
+        api.get_from_pod("homeless", 8080, "/ready")
+    machine.core.delete_namespaced_pod("homeless", NAMESPACE, grace_period_seconds=0)
+
+
+@pytest.mark.parametrize("refusal", [PermissionMissing, ConfigurationError])
+def test_by_exec_the_answers_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, api: KubernetesCluster, served: str, refusal: type[MigrationError]
+) -> None:
     pods = [pod.name for pod in ClusterWorkload(api, served).list_pods()]
     through_proxy = replicas_of(api, served).ask_replicas(pods)
-    api.get_from_pod = lambda *_, **__: (_ for _ in ()).throw(PermissionMissing("pods/proxy"))  # type: ignore[method-assign]
+    monkeypatch.setattr(api, "get_from_pod", lambda *_, **__: (_ for _ in ()).throw(refusal("pods/proxy")))
     by_exec = replicas_of(api, served).ask_replicas(pods)
     assert [(a.pod, a.status) for a in by_exec] == [(a.pod, a.status) for a in through_proxy]
     assert [a.status for a in by_exec] == [200, 200]
