@@ -12,13 +12,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from local.kubelet import node, snapshots, storage, streams
+from local.kubelet import belongings, metrics_api, node, node_lease, serving_certificate, snapshots, storage, streams
 from local.kubelet.api import Api, ApiError, Mirror, read_kubeconfig
 from local.kubelet.background import Background
 from local.kubelet.containers import Machinery
 from local.kubelet.events import Recorder
 from local.kubelet.image import Commands
 from local.kubelet.kubelet import Kubelet
+from local.kubelet.node_lease import NodeTaken
 from local.kubelet.options import Options
 from local.kubelet.paths import unsafe_characters
 from local.kubelet.pods import Workshop
@@ -42,27 +43,7 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
     parser = argparse.ArgumentParser(
         prog="python -m local.kubelet", description="Run pods as local processes; needs no root and no containers."
     )
-    parser.add_argument(
-        "--kubeconfig", type=Path, required=True, help="of the API server, with a token or a certificate"
-    )
-    parser.add_argument("--dir", type=Path, required=True, help="volumes, pods and logs are kept here")
-    parser.add_argument("--node", default="scaleout-rehearsal", help="the node's name (default: %(default)s)")
-    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of the node")
-    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for every container")
-    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="the interpreter in images")
-    parser.add_argument("--open-webui", type=Path, metavar="DIR", help="a real one's Python environment, for its image")
-    parser.add_argument("--port", type=int, default=0, help="of the HTTPS server (default: a free one)")
-    parser.add_argument(
-        "--probe-period", type=float, default=1.0, metavar="SECONDS", help="the longest time between probes"
-    )
-    parser.add_argument("--backoff", type=float, default=0.5, metavar="SECONDS", help="the first wait of a crash loop")
-    parser.add_argument("--backoff-limit", type=float, default=5.0, metavar="SECONDS", help="its longest wait")
-    parser.add_argument("--grace-limit", type=float, default=30.0, metavar="SECONDS", help="the longest way to SIGKILL")
-    parser.add_argument("--provision-delay", type=float, default=0.0, metavar="SECONDS", help="to provision a volume")
-    parser.add_argument(
-        "--snapshot-class", action="store_true", help="create a VolumeSnapshotClass for disks, which AKS has not"
-    )
-    parser.add_argument("--attach-delay", type=float, default=0.0, metavar="SECONDS", help="to attach or detach a disk")
+    _add_arguments(parser)
     given = parser.parse_args(arguments)
     problems = list(_problems(given))
     if problems:
@@ -74,6 +55,8 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
         labels=dict(label.split("=", 1) for label in given.label),
         environment=dict(variable.split("=", 1) for variable in given.env),
         port=given.port,
+        serving_certificate=given.serving_certificate,
+        metrics_api=given.metrics_api,
         probe_period_limit=given.probe_period,
         backoff_first=given.backoff,
         backoff_limit=given.backoff_limit,
@@ -86,6 +69,40 @@ def parse(arguments: list[str]) -> tuple[Path, Options]:
     return given.kubeconfig, options
 
 
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--kubeconfig", type=Path, required=True, help="of the API server, with a token or a certificate")
+    add("--dir", type=Path, required=True, help="volumes, pods and logs are kept here")
+    add("--node", default="scaleout-rehearsal", help="the node's name (default: %(default)s)")
+    add("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of the node")
+    add("--env", action="append", default=[], metavar="NAME=VALUE", help="for every container")
+    add("--python", type=Path, default=Path(sys.executable), help="the interpreter in images")
+    add("--open-webui", type=Path, metavar="DIR", help="a real one's Python environment, for its image")
+    add("--port", type=int, default=0, help="of the HTTPS server (default: a free one)")
+    add(
+        "--serving-certificate",
+        type=Path,
+        metavar="PEM",
+        help="key and certificate of the HTTPS server, for IP 127.0.0.1 (default: one that the cluster signs)",
+    )
+    add(
+        "--no-metrics-api",
+        action="store_false",
+        dest="metrics_api",
+        help="do not serve metrics.k8s.io where nobody does",
+    )
+    add("--snapshot-class", action="store_true", help="create a VolumeSnapshotClass for disks, which AKS has not")
+    for name, default, what in (
+        ("probe-period", 1.0, "the longest time between probes"),
+        ("backoff", 0.5, "the first wait of a crash loop"),
+        ("backoff-limit", 5.0, "its longest wait"),
+        ("grace-limit", 30.0, "the longest way to SIGKILL"),
+        ("provision-delay", 0.0, "to provision a volume"),
+        ("attach-delay", 0.0, "to attach or detach a disk"),
+    ):
+        add(f"--{name}", type=float, default=default, metavar="SECONDS", help=what)
+
+
 def _problems(given: argparse.Namespace) -> Iterator[str]:
     if not given.kubeconfig.is_file():
         yield f"--kubeconfig {given.kubeconfig} is not a file"
@@ -95,6 +112,8 @@ def _problems(given: argparse.Namespace) -> Iterator[str]:
         yield f"--node {given.node!r} is not a node name"
     yield from (f"--label {label} is not KEY=VALUE" for label in given.label if "=" not in label)
     yield from (f"--env {variable} is not NAME=VALUE" for variable in given.env if "=" not in variable)
+    if given.serving_certificate and not given.serving_certificate.is_file():
+        yield f"--serving-certificate {given.serving_certificate} is not a file"
     if not given.python.is_file():
         yield f"--python {given.python} is not a file"
 
@@ -122,6 +141,7 @@ async def run(kubeconfig: Path, options: Options) -> None:
 
 
 async def _serve(api: Api, options: Options, register: Register, stop: asyncio.Event) -> None:
+    await node_lease.require_free(api, options.node)
     background, events = Background(), Recorder(api, options.node)
     prober = Prober(options.probe_period_limit)
     mirrors = {name: Mirror(api, path) for name, path in _COLLECTIONS.items()}
@@ -131,7 +151,7 @@ async def _serve(api: Api, options: Options, register: Register, stop: asyncio.E
         mirrors["snapshots"] = Mirror(api, f"{snapshots.ROOT}/volumesnapshots")
         snapshots.Snapshots(api, options, background, mirrors=mirrors)
         if options.snapshot_class:
-            await api.create_missing(f"{snapshots.ROOT}/volumesnapshotclasses", snapshots.disk_class())
+            await belongings.bring(api, f"{snapshots.ROOT}/volumesnapshotclasses", snapshots.disk_class(), options.node)
     services = ServiceProxy(api, background, options.services, services=mirrors["services"], pods=pods)
     workshop = Workshop(
         api,
@@ -142,9 +162,10 @@ async def _serve(api: Api, options: Options, register: Register, stop: asyncio.E
     )
     kubelet = Kubelet(api, pods, options.node, workshop, background)
     routes = streams.Streams(kubelet, UsageMeter(kubelet, options.node))
-    server, port = await streams.serve(routes, options.directory, options.port)
+    serving = await serving_certificate.obtain(api, options)
+    server, port = await streams.serve(routes, serving.tls, options.port)
     try:
-        await storage.install(api)
+        await storage.install(api, options.node)
         for mirror in mirrors.values():
             background.start(mirror.run(), f"watch of {mirror.path}")
         await asyncio.gather(*(mirror.synced.wait() for mirror in mirrors.values()))
@@ -152,9 +173,13 @@ async def _serve(api: Api, options: Options, register: Register, stop: asyncio.E
         background.start(node.keep_alive(api, options, port), "heartbeat")
         background.start(pods.run(), "watch of pods")
         await pods.synced.wait()
-        print("ready " + json.dumps({"node": options.node, "port": port}), flush=True)
+        if options.metrics_api:
+            await metrics_api.offer(api, options.node, port)
+        signed = {"signed_by": serving.signed_by, "why": serving.why}
+        print("ready " + json.dumps({"node": options.node, "port": port, "certificate": signed}), flush=True)
         await stop.wait()
     finally:
+        await belongings.take_away(api, options.node)
         await kubelet.stop()
         await node.remove(api, options.node)
         await background.stop()
@@ -172,7 +197,7 @@ def main() -> int:
     except BlockingIOError:
         print(f"another kubelet runs in {options.directory}", file=sys.stderr)
         return 1
-    except (ApiError, OSError, ValueError) as error:
+    except (ApiError, OSError, ValueError, NodeTaken) as error:
         print(f"the kubelet cannot start: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,15 +9,16 @@ import platform
 import aiohttp
 
 from local.kubelet.api import Api, ApiError, Object, ignoring
-from local.kubelet.background import now, now_micro
-from local.kubelet.options import Options
+from local.kubelet.background import now
+from local.kubelet.belongings import LABEL
+from local.kubelet.node_lease import PATH as LEASES
+from local.kubelet.node_lease import lease
+from local.kubelet.options import ADDRESS, Options
 
 log = logging.getLogger(__name__)
 
-_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _CSI_NODES = "/apis/storage.k8s.io/v1/csinodes"
 _HEARTBEAT_SECONDS = 10
-_LEASE_SECONDS = 40
 _CONDITIONS = (
     ("Ready", "True", "KubeletReady"),
     ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
@@ -33,7 +34,7 @@ async def register(api: Api, options: Options, port: int) -> None:
     await api.create_missing(_CSI_NODES, _csi_node(name))
     with ignoring(409):
         await api.create("/api/v1/namespaces", {"metadata": {"name": "kube-node-lease"}})
-    await api.create_missing(_LEASES, _lease(name))
+    await api.create_missing(LEASES, lease(name))
     await beat(api, options, port)
 
 
@@ -52,14 +53,19 @@ async def beat(api: Api, options: Options, port: int) -> None:
     path = f"/api/v1/nodes/{options.node}"
     before = (await api.get(path)).get("status") or {}
     await api.merge(f"{path}/status", {"status": _status(options, port, before)})
-    await api.merge(f"{_LEASES}/{options.node}", {"spec": _lease(options.node)["spec"]})
+    await api.merge(f"{LEASES}/{options.node}", _renewal(options.node))
 
 
 async def remove(api: Api, name: str) -> None:
     """Take the node out of the cluster."""
-    for path in (f"/api/v1/nodes/{name}", f"{_CSI_NODES}/{name}", f"{_LEASES}/{name}"):
+    for path in (f"/api/v1/nodes/{name}", f"{_CSI_NODES}/{name}", f"{LEASES}/{name}"):
         with contextlib.suppress(ApiError, aiohttp.ClientError, TimeoutError):
             await api.delete(path)
+
+
+def _renewal(name: str) -> Object:
+    renewed = lease(name)
+    return {"metadata": {"annotations": renewed["metadata"]["annotations"]}, "spec": renewed["spec"]}
 
 
 def _node(options: Options) -> Object:
@@ -69,7 +75,7 @@ def _node(options: Options) -> Object:
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": "arm64" if platform.machine() in ("arm64", "aarch64") else "amd64",
         "kubernetes.azure.com/mode": "system",
-        "scaleout.dev/rehearsal-node": name,
+        LABEL: name,
     }
     # Without this annotation the attach controller leaves the volumes of the node alone.
     annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
@@ -90,15 +96,6 @@ def _csi_node(name: str) -> Object:
     }
 
 
-def _lease(name: str) -> Object:
-    return {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": name, "namespace": "kube-node-lease"},
-        "spec": {"holderIdentity": name, "leaseDurationSeconds": _LEASE_SECONDS, "renewTime": now_micro()},
-    }
-
-
 def _status(options: Options, port: int, before: Object) -> Object:
     time = now()
     previous = {condition["type"]: condition for condition in before.get("conditions") or []}
@@ -114,7 +111,7 @@ def _status(options: Options, port: int, before: Object) -> Object:
         "allocatable": capacity,
         "conditions": conditions,
         "addresses": [
-            {"type": "InternalIP", "address": "127.0.0.1"},
+            {"type": "InternalIP", "address": ADDRESS},
             {"type": "Hostname", "address": options.node},
         ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ADDRESS = "127.0.0.1"
+"""Of the HTTPS server, and the node's InternalIP."""
+
 
 def _memory_kibibytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
@@ -20,6 +23,8 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)  # for every container, under its own
     port: int = 0  # of the HTTPS server; 0 takes a free one
+    serving_certificate: Path | None = None  # key and certificate in one PEM file; None asks the cluster
+    metrics_api: bool = True  # serve metrics.k8s.io where nobody does
     cpu: str = "32"  # more than a laptop has: a rehearsal must not fail on a request for CPU that nothing here reserves
     memory: str = field(default_factory=lambda: f"{max(_memory_kibibytes(), 64 << 20)}Ki")
     probe_period_limit: float = 1.0  # probes that a cluster runs every ten seconds would make a rehearsal wait

@@ -16,6 +16,7 @@ import aiohttp
 
 from local.kubelet.api import Api, ApiError, Mirror, Object, ignoring
 from local.kubelet.background import Background
+from local.kubelet.belongings import bring
 from local.kubelet.events import Recorder
 from local.kubelet.options import Options
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 DISK, FILES = "disk.csi.azure.com", "file.csi.azure.com"
 _STORAGE = "/apis/storage.k8s.io/v1"
 _PROVISIONER = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner")
+_DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
 _ATTACHER = "external-attacher/" + DISK.replace(".", "-")
 
@@ -45,7 +47,7 @@ def aks_classes() -> list[Object]:
 def _class(
     name: str, driver: str, parameters: dict[str, str], binding: str, mount_options: list[str] | None = None
 ) -> Object:
-    default = {"storageclass.kubernetes.io/is-default-class": "true"} if name == "managed-csi" else {}
+    default = {_DEFAULT: "true"} if name == "managed-csi" else {}
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -59,14 +61,18 @@ def _class(
     }
 
 
-async def install(api: Api) -> None:
-    """Create the drivers and classes that are missing."""
+async def install(api: Api, node: str) -> None:
+    """Create the drivers and classes that are missing; a cluster that has a default class keeps that."""
     for driver, attach in ((DISK, True), (FILES, False)):
         spec = {"attachRequired": attach, "podInfoOnMount": not attach}
         body = {"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": driver}, "spec": spec}
-        await api.create_missing(f"{_STORAGE}/csidrivers", body)
+        await bring(api, f"{_STORAGE}/csidrivers", body, node)
+    present = (await api.get(f"{_STORAGE}/storageclasses")).get("items") or []
+    has_default = any((one["metadata"].get("annotations") or {}).get(_DEFAULT) == "true" for one in present)
     for storage_class in aks_classes():
-        await api.create_missing(f"{_STORAGE}/storageclasses", storage_class)
+        if has_default:
+            storage_class["metadata"].pop("annotations")
+        await bring(api, f"{_STORAGE}/storageclasses", storage_class, node)
 
 
 def wants_volume(claim: Object, binding: str) -> bool:

@@ -1,7 +1,7 @@
 """The kubelet's own HTTPS server, which the API server passes logs and exec on to, and where usage is read.
 
-It listens on 127.0.0.1 with a certificate of its own that nobody has signed, as kubelets do, and asks for no
-credentials: whoever may use this machine's loopback address can already do what the pods can.
+It listens on 127.0.0.1 and asks for no credentials: whoever may use this machine's loopback address can already do
+what the pods can.
 """
 
 import asyncio
@@ -10,16 +10,17 @@ import json
 import ssl
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import trustme
 from aiohttp import WSMsgType, web
 
+from local.cluster import selectors
+from local.kubelet import metrics_api
 from local.kubelet.containers import Container
 from local.kubelet.exposition import VolumeMeter, of_containers
 from local.kubelet.kubelet import Kubelet
 from local.kubelet.logs import Wanted, since_seconds
+from local.kubelet.options import ADDRESS
 from local.kubelet.spawn import StartError
 from local.kubelet.usage import UsageMeter
 from shared.exposition import FORMAT
@@ -37,7 +38,6 @@ class Streams:
 
     def routes(self) -> list[web.RouteDef]:
         container = "{namespace}/{pod}/{container}"
-        metrics = "/apis/metrics.k8s.io/v1beta1"
         return [
             web.get("/healthz", self._health),
             web.get(f"/containerLogs/{container}", self._logs),
@@ -45,8 +45,10 @@ class Streams:
             web.get("/metrics", self._metrics),
             web.get("/metrics/cadvisor", self._cadvisor),
             web.get("/stats/summary", self._summary),
-            web.get(f"{metrics}/pods", self._pod_metrics),
-            web.get(f"{metrics}/namespaces/{{namespace}}/pods", self._pod_metrics),
+            web.get(metrics_api.ROOT, self._metrics_resources),
+            web.get(f"{metrics_api.ROOT}/pods", self._pod_metrics),
+            web.get(f"{metrics_api.ROOT}/namespaces/{{namespace}}/pods", self._pod_metrics),
+            web.get(f"{metrics_api.ROOT}/namespaces/{{namespace}}/pods/{{pod}}", self._one_pods_metrics),
         ]
 
     async def _health(self, _: web.Request) -> web.Response:
@@ -61,10 +63,23 @@ class Streams:
     async def _cadvisor(self, _: web.Request) -> web.Response:
         return _exposition(of_containers(self._usage.summary()["pods"]))
 
+    async def _metrics_resources(self, _: web.Request) -> web.Response:
+        return web.json_response(metrics_api.resources())
+
     async def _pod_metrics(self, request: web.Request) -> web.Response:
-        items = self._usage.pod_metrics(request.match_info.get("namespace"))
+        wanted = selectors.parse_labels(request.query.get("labelSelector", ""))
+        namespace = request.match_info.get("namespace")
+        items = self._usage.pod_metrics(namespace, lambda labels: selectors.matches(wanted, labels))
         listed = {"apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetricsList", "metadata": {}, "items": items}
         return web.json_response(listed)
+
+    async def _one_pods_metrics(self, request: web.Request) -> web.Response:
+        place = request.match_info
+        items = self._usage.pod_metrics(place["namespace"], lambda _: True)
+        found = next((item for item in items if item["metadata"]["name"] == place["pod"]), None)
+        if found is None:
+            raise web.HTTPNotFound(text=f"pod {place['namespace']}/{place['pod']} is not measured on this node")
+        return web.json_response({"apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetrics"} | found)
 
     def _find(self, request: web.Request) -> Container:
         place = request.match_info
@@ -183,22 +198,12 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
     )
 
 
-def own_certificate(directory: Path) -> ssl.SSLContext:
-    """Make a certificate for 127.0.0.1; it is new at every start."""
-    authority = trustme.CA(organization_name="local kubelet")
-    certificate = authority.issue_cert("127.0.0.1", "localhost")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.configure_cert(context)
-    authority.cert_pem.write_to_path(str(directory / "kubelet-ca.crt"))
-    return context
-
-
-async def serve(streams: Streams, directory: Path, port: int) -> tuple[web.AppRunner, int]:
+async def serve(streams: Streams, tls: ssl.SSLContext, port: int) -> tuple[web.AppRunner, int]:
     """Start the server; returns what stops it, and its port."""
     application = web.Application()
     application.add_routes(streams.routes())
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=own_certificate(directory))
+    site = web.TCPSite(runner, ADDRESS, port, ssl_context=tls)
     await site.start()
     return runner, int(runner.addresses[0][1])

@@ -1,5 +1,6 @@
 """What the containers use, measured from their processes: for `/stats/summary` and metrics.k8s.io."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -69,11 +70,12 @@ class UsageMeter:
             pods.append({"podRef": reference, "containers": containers})
         return {"node": {"nodeName": self._node}, "pods": pods}
 
-    def pod_metrics(self, namespace: str | None) -> list[dict[str, Any]]:
-        """Build metrics.k8s.io's PodMetrics of the running pods."""
+    def pod_metrics(self, namespace: str | None, chosen: Callable[[Mapping[str, str]], bool]) -> list[dict[str, Any]]:
+        """Build metrics.k8s.io's PodMetrics of the running pods whose labels are chosen."""
         items = []
         for pod, stats in zip(self._kubelet.pods, self.summary()["pods"], strict=True):
-            if (namespace and pod.namespace != namespace) or not stats["containers"]:
+            labels = pod.object["metadata"].get("labels") or {}
+            if (namespace and pod.namespace != namespace) or not stats["containers"] or not chosen(labels):
                 continue
             containers = [
                 {
@@ -88,7 +90,7 @@ class UsageMeter:
             metadata = {
                 "name": pod.name,
                 "namespace": pod.namespace,
-                "labels": pod.object["metadata"].get("labels") or {},
+                "labels": labels,
             }
             items.append({"metadata": metadata, "timestamp": now(), "window": "15s", "containers": containers})
         return items
