@@ -12,6 +12,7 @@ from shared import manifests
 from shared.pods import has_ended
 from shared.ports import Manifest
 
+
 def is_going(claim: Manifest) -> bool:
     """Whether somebody deleted it: then it goes, and a disk with it, when the last pod that names it goes."""
     return bool(claim["metadata"].get("deletionTimestamp"))
