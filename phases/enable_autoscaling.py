@@ -1,7 +1,8 @@
 """Phase 6: an autoscaler for Open WebUI, as far as the connection budget carries; left out unless it is asked for.
 
 Adds one HorizontalPodAutoscaler and changes nothing else: from then on it owns the replica count, which no phase
-applies again. Undo removes it, or puts back the one of an earlier run. A rerun finds its own object by the run's label.
+applies again. One that stays blind is a setback, and taken back. Undo removes it, or puts back the one of an earlier
+run. A rerun finds its own object by the run's label.
 """
 
 from dataclasses import dataclass
@@ -9,15 +10,19 @@ from datetime import datetime, timedelta
 
 from shared import autoscaling, deployments, manifests
 from shared.autoscaling import Bounds
-from shared.errors import UnsupportedDeployment
+from shared.errors import ConfigurationError, UnsupportedDeployment
 from shared.guard.workload import to_pods, to_pools
 from shared.model import NOT_ASKED_FOR, Brief, Change, Mode, Progress
 from shared.ports import Manifest, Ports
 from shared.survey import DeploymentFacts, Problem, Severity, Survey
 
 NAME = "enable_autoscaling"
+METRICS = "metrics.k8s.io"
 PATIENCE = timedelta(seconds=90)
 """The controller looks every 15 s, and metrics of a pod come a minute after its start."""
+
+
+HINT = "kubectl get apiservice v1beta1.metrics.k8s.io; AKS runs metrics-server unless somebody removed it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def plan(brief: Brief, ports: Ports) -> Plan:
         changes=(_change(name, bounds, replaces=ours is not None),),
         problems=(
             *_foreign_problems(foreign),
-            *find_problems(live, bounds, sees=ports.cluster.serves("metrics.k8s.io")),
+            *find_problems(live, bounds, sees=ports.cluster.serves(METRICS)),
         ),
     )
 
@@ -82,9 +87,8 @@ def find_problems(live: Manifest, bounds: Bounds, *, sees: bool) -> list[Problem
         hint = "Set resources.requests.cpu on every container of the Deployment, 500m for Open WebUI, then plan again."
         problems.append(Problem("no_cpu_request", Severity.BLOCKING, message, hint))
     if not sees:
-        message = "the cluster serves no metrics.k8s.io: without metrics-server the autoscaler only keeps its bounds"
-        hint = "kubectl get deployment metrics-server -n kube-system; AKS has it unless it was removed."
-        problems.append(Problem("no_metrics_server", Severity.WARNING, message, hint))
+        message = f"the cluster serves no {METRICS}: an autoscaler would see nothing, so this phase would be taken back"
+        problems.append(Problem("no_metrics_server", Severity.WARNING, message, HINT))
     if bounds.minimum == bounds.maximum:
         message = f"the autoscaler can only keep {bounds.maximum} replicas: {bounds.because}"
         hint = "A larger database server, or PgBouncer where its tier has it, makes room for more."
@@ -105,12 +109,25 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         wanted = autoscaling.autoscaler(plan.name, plan.run, plan.deployment, plan.bounds, now.isoformat())
         live = ports.cluster.apply(wanted, force=plan.before is not None)
     sees, says = autoscaling.sight(live)
-    if not sees and now - datetime.fromisoformat(deployments.annotations(live)[autoscaling.APPLIED_AT]) < PATIENCE:
-        return Progress(finished=False, step="waiting for the autoscaler's first look", check_again_in_seconds=1.0)
+    if not sees:
+        waited = now - datetime.fromisoformat(deployments.annotations(live)[autoscaling.APPLIED_AT])
+        return _await_sight(says, waited, ports)
     bounds = plan.bounds
-    result = {"minimum": bounds.minimum, "maximum": bounds.maximum, "because": bounds.because, "sees": sees}
-    step = "autoscaling" if sees else "the autoscaler keeps its bounds, but sees no metrics"
-    return Progress(finished=True, step=step, result=result | {"says": says or "it has not looked yet"})
+    result = {"minimum": bounds.minimum, "maximum": bounds.maximum, "because": bounds.because, "says": says}
+    return Progress(finished=True, step="autoscaling", result=result)
+
+
+def _await_sight(says: str, waited: timedelta, ports: Ports) -> Progress:
+    """Give it time for a first look; ConfigurationError, in its own words, where it stays blind.
+
+    At once where the cluster serves no metrics: that does not pass by itself. Recorded from Kubernetes 1.36.2:
+    `FailedGetResourceMetric`, "the server could not find the requested resource (get pods.metrics.k8s.io)", 15 s on.
+    """
+    if waited >= PATIENCE or (says and not ports.cluster.serves(METRICS)):
+        why = says or f"it has not looked within {PATIENCE.total_seconds():g} s"
+        raise ConfigurationError(f"the autoscaler cannot tell how busy the pods are: {why}", hint=HINT)
+    step = f"the autoscaler sees no pods yet: {says}" if says else "waiting for the autoscaler's first look"
+    return Progress(finished=False, step=step, check_again_in_seconds=1.0)
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:

@@ -2,12 +2,15 @@
 
 import pytest
 
+from phases import enable_autoscaling
 from phases.enable_autoscaling import find_problems
 from shared import autoscaling
 from shared.autoscaling import Bounds
 from shared.connection_budget import Demand, PoolSizes, ServerLimits, plan_budget
+from shared.errors import ConfigurationError
 from shared.model import MigrationRequest, Mode, Options, Target
 from shared.survey import Severity
+from tests.way_back.fix_cluster import FakeClock, FakeCluster, ports_of
 
 SMALL = ServerLimits(50, 10, 5, "Standard_B1ms", "Burstable")
 LARGE = ServerLimits(1718, 10, 5, "Standard_D4ds_v5", "GeneralPurpose")
@@ -96,3 +99,61 @@ def test_whoever_else_sets_the_replicas_is_named():
 def test_a_later_phase_runs_only_where_it_is_asked_for(mode, options, phases, wanted):
     request = MigrationRequest(Target("s", "g", "c", "https://v", "p"), mode, options, phases)
     assert request.wants("enable_autoscaling") is wanted
+
+
+NOT_SERVED = (
+    "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource"
+    " cpu: unable to fetch metrics from resource metrics API: the server could not find the requested resource (get"
+    " pods.metrics.k8s.io)"
+)
+"""Recorded from Kubernetes 1.36.2 without metrics-server."""
+NO_METRICS_YET = NOT_SERVED.rpartition(": unable to fetch")[0] + ": no metrics returned from resource metrics API"
+"""Source: Kubernetes 1.36, pkg/controller/podautoscaler/metrics/client.go."""
+
+
+class Trial:
+    """The phase on a cluster whose autoscaler says what it is told to."""
+
+    def __init__(self, *, serves):
+        self.cluster, self.clock = FakeCluster(groups={"metrics.k8s.io"} if serves else set()), FakeClock()
+        self.plan = enable_autoscaling.Plan("r1", "open-webui", Bounds(3, 9, "room"), "open-webui")
+        self.ports = ports_of(self.cluster, self.clock)
+
+    def step(self, *, status="False", reason="FailedGetResourceMetric", says=""):
+        done = enable_autoscaling.apply(self.plan, self.ports)
+        if says:
+            condition = {"type": "ScalingActive", "status": status, "reason": reason, "message": says}
+            self.cluster.objects["HorizontalPodAutoscaler", "open-webui"]["status"] = {"conditions": [condition]}
+            done = enable_autoscaling.apply(self.plan, self.ports)
+        return done
+
+
+def test_an_autoscaler_that_sees_is_done():
+    done = Trial(serves=True).step(status="True", reason="ValidMetricFound", says="able to calculate")
+    assert (done.finished, done.result["maximum"]) == (True, 9)
+
+
+def test_without_an_api_of_metrics_it_fails_as_soon_as_the_autoscaler_says_so():
+    trial = Trial(serves=False)
+    assert not trial.step().finished
+    with pytest.raises(ConfigurationError, match=r"could not find the requested resource \(get pods.metrics"):
+        trial.step(says=NOT_SERVED)
+    enable_autoscaling.undo(trial.plan, trial.ports)
+    assert ("HorizontalPodAutoscaler", "open-webui") not in trial.cluster.objects
+
+
+def test_metrics_of_new_pods_are_waited_for_and_what_is_missing_is_told_meanwhile():
+    trial = Trial(serves=True)
+    done = trial.step(says=NO_METRICS_YET)
+    assert (done.finished, "no metrics returned" in done.step) == (False, True)
+    trial.clock.sleep(enable_autoscaling.PATIENCE.total_seconds())
+    with pytest.raises(ConfigurationError, match="no metrics returned from resource metrics API"):
+        trial.step()
+
+
+def test_one_that_never_looks_is_given_up_too():
+    trial = Trial(serves=True)
+    trial.step()
+    trial.clock.sleep(enable_autoscaling.PATIENCE.total_seconds())
+    with pytest.raises(ConfigurationError, match="has not looked within 90 s"):
+        trial.step()

@@ -23,13 +23,12 @@ def test_a_phase_that_nobody_asked_for_touches_nothing(phase, ports):
 
 def test_an_autoscaler_is_made_says_that_it_is_blind_and_is_removed(ports):
     plan = planned(enable_autoscaling, brief("enable_autoscaling"), ports)
-    done = finish(enable_autoscaling.apply, plan, ports)
+    with pytest.raises(ConfigurationError, match="cannot tell how busy the pods are: "):
+        finish(enable_autoscaling.apply, plan, ports)
     live = ports.cluster.read("HorizontalPodAutoscaler", "open-webui")
     # no pod runs, so there is nothing to see; 185 for users, a tenth free, the guard's one: 166 // 10 - 2
     assert (live["spec"]["minReplicas"], live["spec"]["maxReplicas"]) == (3, 14)
-    assert live["metadata"]["annotations"][autoscaling.BECAUSE] == done.result["because"]
-    assert "a replica may open 10" in done.result["because"]
-    assert done.result["sees"] is False
+    assert "a replica may open 10" in live["metadata"]["annotations"][autoscaling.BECAUSE]
     assert finish(enable_autoscaling.undo, plan, ports).finished
     assert ports.cluster.read("HorizontalPodAutoscaler", "open-webui") is None
     assert ports.cluster.read("Deployment", "open-webui")["spec"]["replicas"] == 3
@@ -37,18 +36,18 @@ def test_an_autoscaler_is_made_says_that_it_is_blind_and_is_removed(ports):
 
 def test_what_the_guard_moved_stays_when_the_phase_is_called_again(ports):
     plan = planned(enable_autoscaling, brief("enable_autoscaling"), ports)
-    finish(enable_autoscaling.apply, plan, ports)
+    enable_autoscaling.apply(plan, ports)
     ports.cluster.patch("HorizontalPodAutoscaler", "open-webui", {"spec": {"maxReplicas": 5}})
-    finish(enable_autoscaling.apply, plan, ports)
+    enable_autoscaling.apply(plan, ports)
     assert ports.cluster.read("HorizontalPodAutoscaler", "open-webui")["spec"]["maxReplicas"] == 5
 
 
 def test_a_later_run_raises_the_maximum_and_its_undo_puts_the_earlier_one_back(ports):
     first = planned(enable_autoscaling, brief("enable_autoscaling"), ports)
-    finish(enable_autoscaling.apply, first, ports)
+    enable_autoscaling.apply(first, ports)
     larger = brief("enable_autoscaling", run="run-2", limits=replace(LIMITS, max_connections=859))
     second = planned(enable_autoscaling, larger, ports)
-    finish(enable_autoscaling.apply, second, ports)
+    enable_autoscaling.apply(second, ports)
     assert ports.cluster.read("HorizontalPodAutoscaler", "open-webui")["spec"]["maxReplicas"] == 20
     finish(enable_autoscaling.undo, second, ports)
     live = ports.cluster.read("HorizontalPodAutoscaler", "open-webui")
