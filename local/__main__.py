@@ -33,6 +33,9 @@ def rehearse(
         typer.Option(help="inject a fault: PHASE:KIND[:before|halfway], KIND permanent|transient|bug|kill"),
     ] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="another control plane than the local one")] = None,
+    serving_certificate: Annotated[
+        Path | None, typer.Option(help="of the node there, where it does not sign one: key and certificate, PEM")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the report there")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE for the request's options; may be repeated")
@@ -60,6 +63,7 @@ def rehearse(
         plan_only=plan_only,
         faults=tuple(rehearsal.parse_fault(text) for text in fail or []),
         kubeconfig=kubeconfig,
+        serving_certificate=serving_certificate,
         json_file=json_file,
         picture=picture,
         keep=keep,
@@ -83,9 +87,19 @@ def serve(
     app_sql: Annotated[Path | None, typer.Option(help="dump of the application database")] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="another control plane than the local one")] = None,
     open_webui: Annotated[Path | None, OPEN_WEBUI] = None,
+    serving_certificate: Annotated[
+        Path | None, typer.Option(help="of the node there, where it does not sign one: key and certificate, PEM")
+    ] = None,
 ) -> None:
     """Serve the app with everything around it, until Ctrl-C."""
-    wishes = rehearsal.Wishes(data=data, app_sql=app_sql, kubeconfig=kubeconfig, port=port, open_webui=open_webui)
+    wishes = rehearsal.Wishes(
+        data=data,
+        app_sql=app_sql,
+        kubeconfig=kubeconfig,
+        serving_certificate=serving_certificate,
+        port=port,
+        open_webui=open_webui,
+    )
     raise typer.Exit(rehearsal.serve(wishes, console))
 
 

@@ -16,7 +16,7 @@ import aiohttp
 
 from local.kubelet.api import Api, ApiError, Mirror, Object, ignoring
 from local.kubelet.background import Background
-from local.kubelet.belongings import bring
+from local.kubelet.belongings import LABEL, bring
 from local.kubelet.events import Recorder
 from local.kubelet.options import Options
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 DISK, FILES = "disk.csi.azure.com", "file.csi.azure.com"
 _STORAGE = "/apis/storage.k8s.io/v1"
 _PROVISIONER = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner")
+_PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
 _ATTACHER = "external-attacher/" + DISK.replace(".", "-")
@@ -83,8 +84,8 @@ def wants_volume(claim: Object, binding: str) -> bool:
     return handed and waiting and (binding != "WaitForFirstConsumer" or _SELECTED_NODE in annotations)
 
 
-def volume_for(claim: Object, storage_class: Object) -> Object:
-    """Build the PersistentVolume that answers a claim."""
+def volume_for(claim: Object, storage_class: Object, node: str) -> Object:
+    """Build the PersistentVolume that answers a claim; its label says whose directory it is."""
     meta, spec = claim["metadata"], claim["spec"]
     name, driver = f"pvc-{meta['uid']}", storage_class["provisioner"]
     reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
@@ -92,7 +93,7 @@ def volume_for(claim: Object, storage_class: Object) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": driver}},
+        "metadata": {"name": name, "labels": {LABEL: node}, "annotations": {_PROVISIONED_BY: driver}},
         "spec": {
             "accessModes": spec["accessModes"],
             "capacity": {"storage": spec["resources"]["requests"]["storage"]},
@@ -185,7 +186,7 @@ class Storage:
         if not wants_volume(claim, storage_class.get("volumeBindingMode") or "Immediate"):
             return
         await asyncio.sleep(self._options.provision_delay)
-        volume = volume_for(claim, storage_class)
+        volume = volume_for(claim, storage_class, self._options.node)
         directory = directory_of(volume, self._options.volumes)
         if (source := claim["spec"].get("dataSource") or {}).get("kind") == "VolumeSnapshot":
             await self._fill(directory, claim["metadata"]["namespace"], source["name"])

@@ -4,10 +4,15 @@ The schemas are cut down to what rules need. Source: prometheus-operator 0.93, m
 _prometheuses.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException, NotFoundException
 
+from shared.errors import VerificationFailed
 from shared.wire import JsonObject
 
 GROUP = "monitoring.coreos.com"
@@ -57,14 +62,39 @@ _SELECTOR: JsonObject = {
 }
 
 
-def install(api: client.ApiClient) -> None:
-    """Bring the definitions into a cluster, and a Prometheus as the usual chart makes it."""
+@contextmanager
+def brought(api: client.ApiClient) -> Iterator[bool]:
+    """Bring the definitions into a cluster, and a Prometheus as the usual chart makes it, until the block ends.
+
+    Yields False, and brings nothing, where the cluster has them already: an operator may be at work there.
+    """
     extensions: Any = client.ApiextensionsV1Api(api)
-    for definition in definitions():
-        extensions.create_custom_resource_definition(definition)
+    present = {one.metadata.name for one in extensions.list_custom_resource_definition().items}
+    wanted = definitions()
+    if present & {one["metadata"]["name"] for one in wanted}:
+        yield False
+        return
+    try:
+        for definition in wanted:
+            extensions.create_custom_resource_definition(definition)
+        _create_prometheus(api)
+        yield True
+    finally:
+        for definition in wanted:
+            with suppress(ApiException):  # its objects go with it
+                extensions.delete_custom_resource_definition(definition["metadata"]["name"])
+
+
+def _create_prometheus(api: client.ApiClient) -> None:
+    """A definition is served a moment after it was created; until then its path is not found."""
     custom: Any = client.CustomObjectsApi(api)
     usual = prometheus("kube-prometheus-stack-prometheus", NAMESPACE, ruleSelector=USUAL, ruleNamespaceSelector={})
-    custom.create_namespaced_custom_object(GROUP, "v1", NAMESPACE, "prometheuses", usual)
+    for _ in range(50):
+        with suppress(NotFoundException):
+            custom.create_namespaced_custom_object(GROUP, "v1", NAMESPACE, "prometheuses", usual)
+            return
+        time.sleep(0.2)
+    raise VerificationFailed(f"the cluster does not serve {GROUP}, whose definitions were created")
 
 
 def definitions() -> list[JsonObject]:

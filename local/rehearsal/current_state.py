@@ -51,12 +51,12 @@ class Operator:
         """Bring up one replica on a disk that holds a copy of `data`."""
         names = self.names
         namespace = {"name": names.namespace, "labels": {OURS: "true"}}
-        self._apply({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
-        self._apply(self._object("v1", "Secret", names.database_secret) | {"stringData": {"url": database_url}})
-        self._apply(_claim(self._object("v1", "PersistentVolumeClaim", names.disk_claim)))
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
+        self.apply(self._object("v1", "Secret", names.database_secret) | {"stringData": {"url": database_url}})
+        self.apply(_claim(self._object("v1", "PersistentVolumeClaim", names.disk_claim)))
         self._fill_disk(data, volumes)
-        self._apply(self._deployment(cpu_request))
-        self._apply(self._service())
+        self.apply(self._deployment(cpu_request))
+        self.apply(self._service())
 
     def wait_until_ready(self, replicas: int = 1, seconds: float = 120) -> None:
         """Return when so many replicas are available."""
@@ -93,7 +93,7 @@ class Operator:
 
     def create_disk(self, claim: str) -> None:
         """One more claim of the disk's class."""
-        self._apply(_claim(self._object("v1", "PersistentVolumeClaim", claim)))
+        self.apply(_claim(self._object("v1", "PersistentVolumeClaim", claim)))
 
     def delete_claim(self, claim: str) -> None:
         """Delete it, and its volume with it; absent is fine."""
@@ -111,7 +111,7 @@ class Operator:
         """Run it to its end and return its log; VerificationFailed with the log when it fails."""
         name, batch = manifest["metadata"]["name"], client.BatchV1Api(self._api)
         core: Any = client.CoreV1Api(self._api)
-        self._apply(manifest)
+        self.apply(manifest)
 
         def ended() -> Any:
             status: Any = batch.read_namespaced_job(name, self.names.namespace).status
@@ -130,34 +130,38 @@ class Operator:
         with ignoring_absent():
             batch.delete_namespaced_job(name, self.names.namespace, propagation_policy="Background")
 
-    def remove(self) -> None:
-        """Delete what an earlier rehearsal left behind; ConfigurationError when the namespace is somebody else's."""
+    def require_own_namespace(self) -> bool:
+        """Whether the namespace is there; ConfigurationError when it is somebody else's."""
         core: Any = client.CoreV1Api(self._api)
         try:
             found = core.read_namespace(self.names.namespace)
         except ApiException as error:
             if error.status != 404:
                 raise
-            return
+            return False
         if OURS not in (found.metadata.labels or {}):
             raise ConfigurationError(
                 f"namespace {self.names.namespace} exists in this cluster and was not made by a rehearsal",
                 hint="A rehearsal makes and deletes it: use a cluster that has none, or delete it yourself.",
             )
-        core.delete_namespace(self.names.namespace)
+        return True
+
+    def remove(self) -> None:
+        """Delete what a rehearsal made, this or one that was killed: the namespace, and the volumes made for it."""
+        core: Any = client.CoreV1Api(self._api)
+        if self.require_own_namespace():
+            core.delete_namespace(self.names.namespace)
 
         def gone() -> bool:
-            try:
-                core.read_namespace(self.names.namespace)
-            except ApiException as error:
-                return bool(error.status == 404)
-            return False
+            return not self.require_own_namespace()
 
-        wait_until(gone, f"the end of namespace {self.names.namespace}", 60)
-        for volume in core.list_persistent_volume().items:
+        wait_until(gone, f"the end of namespace {self.names.namespace}", 120)
+        selector = ",".join(f"{key}={value}" for key, value in self.node_label.items())
+        for volume in core.list_persistent_volume(label_selector=selector).items:
             claim = volume.spec.claim_ref
-            if claim and claim.namespace == self.names.namespace and volume.status.phase == "Released":
-                core.delete_persistent_volume(volume.metadata.name)
+            if claim and claim.namespace == self.names.namespace:
+                with ignoring_absent():
+                    core.delete_persistent_volume(volume.metadata.name)
 
     def objects(self) -> list[dict[str, Any]]:
         """Every object that a migration could touch, as stored, for a comparison before and after."""
@@ -197,7 +201,7 @@ class Operator:
             ],
             "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": names.disk_claim}}],
         }
-        self._apply(self._object("batch/v1", "Job", name) | {"spec": {"template": {"spec": pod}}})
+        self.apply(self._object("batch/v1", "Job", name) | {"spec": {"template": {"spec": pod}}})
         batch: Any = client.BatchV1Api(self._api)
         core: Any = client.CoreV1Api(self._api)
         wait_until(
@@ -249,7 +253,8 @@ class Operator:
         metadata = {"name": name, "namespace": self.names.namespace}
         return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
-    def _apply(self, manifest: dict[str, Any]) -> None:
+    def apply(self, manifest: dict[str, Any]) -> None:
+        """Make it, or make it so."""
         resource = self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
         resource.server_side_apply(
             body=manifest,

@@ -46,6 +46,7 @@ class Wishes:
     plan_only: bool = False
     faults: tuple[dict[str, Any], ...] = ()
     kubeconfig: Path | None = None
+    serving_certificate: Path | None = None
     json_file: Path | None = None
     picture: Path | None = None
     keep: bool = False
@@ -111,6 +112,7 @@ def rehearse(wishes: Wishes, console: Console) -> int:
         _guard_settings(wishes),
         real_extension=wishes.real_extension,
         open_webui=real,
+        serving_certificate=wishes.serving_certificate,
         **_server(wishes),
     )
     if problem := unreadable_store(data):
@@ -146,7 +148,14 @@ def serve(wishes: Wishes, console: Console) -> int:
     layout = Layout(HOME)
     real = inputs.find_real(wishes.open_webui, _teller(console))
     data, app_sql = inputs.find_data(wishes.data, wishes.app_sql, wishes.kubeconfig, layout, real)
-    world = World(layout, _teller(console), wishes.kubeconfig, wishes.port, open_webui=real)
+    world = World(
+        layout,
+        _teller(console),
+        wishes.kubeconfig,
+        wishes.port,
+        open_webui=real,
+        serving_certificate=wishes.serving_certificate,
+    )
     try:
         world.open(data, app_sql)
         _hold(world, console)

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from local.loopback import free_port
 from local.real_open_webui import RealOpenWebui
+from local.rehearsal import app_identity, guest
 from local.rehearsal.current_state import VERSION, Names, Operator
 from local.rehearsal.database_access import DatabaseAccess, superuser_url
 from local.rehearsal.processes import ROOT, Children
@@ -69,7 +70,7 @@ class World:
     layout: Layout
     say: Say
     kubeconfig: Path | None = None
-    """Of another cluster; None: the local one."""
+    """Of another cluster, in which the rehearsal is a guest; None: the local one."""
     port: int = 0
     faults: list[dict[str, Any]] = field(default_factory=list)
     guard: dict[str, str] = field(default_factory=dict)
@@ -86,6 +87,8 @@ class World:
     """Whether the real Durable Task extension takes our engine's place."""
     open_webui: RealOpenWebui | None = None
     """What the pods run; None: the stand-in."""
+    serving_certificate: Path | None = None
+    """Of the node, where the cluster does not sign one."""
     url: str = ""
     key: str = ""
     admin_url: str = ""
@@ -93,11 +96,16 @@ class World:
     operator: Operator | None = None
     installed: bool = False
     """Whether the namespace in `kubeconfig`'s cluster is ours to delete."""
+    _certificate: dict[str, str] = field(default_factory=dict)
+    """What the kubelet said of its own."""
     _children: Children | None = None
 
     def open(self, data: Path, app_sql: Path) -> None:
         """Bring all of it up, with Open WebUI serving from `data` and the database in `app_sql`."""
         self.access.check()
+        if self.kubeconfig:
+            guest.require_rights(self.kubeconfig)
+            Operator(self.kubeconfig, Names(), NODE_LABEL).require_own_namespace()
         shutil.rmtree(self.layout.run, ignore_errors=True)
         self.layout.run.mkdir(parents=True)
         children = self._children = Children(self.layout.run / "logs")
@@ -120,6 +128,8 @@ class World:
             self.operator.remove()
         self.installed = True
         self.operator.install(data, self.layout.volumes, self.app_url, self.cpu_request)
+        if self.kubeconfig:
+            guest.require_reached(self.operator, self._certificate)
         self.say("Azure endpoints")
         azure = children.start("azure", self._azure_arguments(kubeconfig, database))
         self.say("Functions host")
@@ -129,6 +139,8 @@ class World:
     def close(self) -> None:
         try:
             if self.installed and self.operator and self.kubeconfig:
+                self.say("leaving the cluster as it was")
+                app_identity.revoke(self.kubeconfig)
                 self.operator.remove()
         finally:
             if self._children:
@@ -163,7 +175,9 @@ class World:
         kubelet += ["--node", NODE, "--snapshot-class"]
         if self.open_webui:
             kubelet += ["--open-webui", str(self.open_webui.directory), *self.open_webui.kubelet_arguments()]
-        children.start("kubelet", kubelet)
+        if self.serving_certificate:
+            kubelet += ["--serving-certificate", str(self.serving_certificate.absolute())]
+        self._certificate = children.start("kubelet", kubelet)["certificate"]
         return kubeconfig
 
     def _azure_arguments(self, kubeconfig: Path, database: dict[str, Any]) -> list[str]:
@@ -194,9 +208,10 @@ class World:
         return found | ({ADMINISTRATOR_SECRET: f"{admin[0]}:rehearsal"} if admin else {})
 
     def _of_the_app(self, kubeconfig: Path) -> Path:
-        """On our own cluster the app may do what the shipped roles grant, and nothing else."""
-        limited = kubeconfig.with_name("kubeconfig-limited")
-        return kubeconfig.absolute() if self.kubeconfig else limited.absolute()
+        """The app may do what the shipped roles grant, and nothing else."""
+        if self.kubeconfig and self.operator:
+            return app_identity.grant(self.operator, kubeconfig, ROLES, self.layout.run).absolute()
+        return kubeconfig.with_name("kubeconfig-limited").absolute()
 
     def _open_host(self, children: Children, azure: dict[str, str], authority: Path) -> None:
         folder = self.layout.run / "functions"

@@ -254,7 +254,7 @@ def test_a_volume_lies_where_its_handle_says() -> None:
         "provisioner": "disk.csi.azure.com",
         "reclaimPolicy": "Retain",
     }
-    volume = volume_for(claim(), storage_class)
+    volume = volume_for(claim(), storage_class, "node-1")
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
     assert directory_of(volume, Path("/k")) == Path("/k/pvc-u")
     volume["spec"]["csi"]["volumeHandle"] = "/subscriptions/s/disks/old-disk"

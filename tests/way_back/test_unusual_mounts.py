@@ -40,7 +40,7 @@ def disk(world: World) -> Path:
         shutil.move(entry, moved / entry.name)
     (root / BELOW / "beside").write_text("not Open WebUI's")
     data: dict[str, Any] = {"DATA_DIR": DATA_DIR, "WEBUI_SECRET_KEY": "the user's own"}
-    operator._apply(operator._object("v1", "ConfigMap", "settings") | {"data": data})
+    operator.apply(operator._object("v1", "ConfigMap", "settings") | {"data": data})
     found = operator._deployment()
     spec = found["spec"]["template"]["spec"]
     main = spec["containers"][0]
@@ -48,7 +48,7 @@ def disk(world: World) -> Path:
     main["envFrom"] = [{"configMapRef": {"name": "settings"}}]
     main["volumeMounts"] = [{"name": "data", "mountPath": MOUNTED, "subPath": BELOW}]
     spec["containers"] = [SIDECAR, main]
-    operator._apply(found)
+    operator.apply(found)
     operator.wait_until_ready()
     return moved
 

@@ -213,7 +213,7 @@ def give_users_fields(world: World) -> None:
     reference = {"secretKeyRef": {"name": operator.names.database_secret, "key": "url"}}
     main["env"] += [{"name": "DATABASE_POOL_SIZE", "valueFrom": reference | {}}, {"name": "MINE", "value": "kept"}]
     main["env"][-2]["valueFrom"] = {"secretKeyRef": reference["secretKeyRef"] | {"key": "pool", "optional": True}}
-    operator._apply(deployment)
+    operator.apply(deployment)
     probe = {"$patch": "replace", "exec": {"command": ["true"]}, "periodSeconds": 5}
     containers = [{"name": main["name"], "readinessProbe": probe}]
     operator._dynamic.resources.get(api_version="apps/v1", kind="Deployment").patch(
