@@ -9,6 +9,7 @@ from local.cluster.registry import Registry
 from local.cluster.request import Options, Target
 from local.cluster.schema import decode, schema_of
 from local.cluster.status_errors import ApiError, Cause, bad_request
+from local.cluster.strategic_merge import strategic_merge_patch
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -29,7 +30,7 @@ def patched(document: Object, patch: Any, media_type: str, target: Target) -> Ob
                 merged: Object = patches.merge_patch(document, patch)
                 return merged
             case "application/strategic-merge-patch+json" if not target.resource.custom:
-                return patches.strategic_merge_patch(document, patch, schema_of(target.resource))
+                return strategic_merge_patch(document, patch, schema_of(target.resource))
     except PatchFailed as error:
         message = "the server rejected our request due to an error in our request"
         raise ApiError(422, message, details={"causes": [{"message": str(error)}]}) from error

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from local.cluster.kinds import PODS
-from local.cluster.patches import strategic_merge_patch
 from local.cluster.schema import schema_of
+from local.cluster.strategic_merge import strategic_merge_patch
 from phases import connection_pooler
 from phases.enable_pgvector import Plan
 from phases.switch_plan import decide_environment

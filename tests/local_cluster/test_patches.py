@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.cluster.kinds import DEPLOYMENTS, PODS
-from local.cluster.patches import PatchFailed, json_patch, merge_patch, strategic_merge_patch
+from local.cluster.patches import PatchFailed, json_patch, merge_patch
 from local.cluster.schema import schema_of
+from local.cluster.strategic_merge import strategic_merge_patch
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -47,6 +48,10 @@ def test_merging_twice_is_merging_once(document: dict[str, Any], patch: dict[str
     assert merge_patch(once, patch) == once
 
 
+def variables(**values: str) -> dict[str, Any]:
+    return {"name": "main", "env": [{"name": name, "value": value} for name, value in values.items()]}
+
+
 MAIN = {"name": "main", "image": "m:1", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}
 SIDE = {"name": "side", "image": "s:1"}
 
@@ -54,7 +59,7 @@ SIDE = {"name": "side", "image": "s:1"}
 @pytest.mark.parametrize(
     ("document", "patch", "expected"),
     [
-        pytest.param(pod(MAIN), pod(SIDE), pod(MAIN, SIDE), id="an unknown key is appended"),
+        pytest.param(pod(MAIN), pod(SIDE), pod(SIDE, MAIN), id="an unknown key comes first"),
         pytest.param(
             pod(SIDE),
             pod({"name": "side", "image": "s:2"}),
@@ -101,6 +106,12 @@ SIDE = {"name": "side", "image": "s:1"}
             {"spec": {"$setElementOrder/containers": [{"name": "side"}, {"name": "main"}], "containers": []}},
             pod(SIDE, MAIN),
             id="$setElementOrder",
+        ),
+        pytest.param(
+            pod(variables(A="1", B="2")),
+            pod(variables(N="n", B="3", M="m")),
+            pod(variables(N="n", A="1", B="3", M="m")),
+            id="new items among known ones keep the order of the patch",
         ),
         pytest.param(
             {"metadata": {"labels": {"a": "1", "b": "2"}}},
