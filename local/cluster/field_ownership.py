@@ -10,7 +10,8 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/ and si
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,10 @@ from local.cluster.field_paths import (
     from_fields_v1,
     to_fields_v1,
     to_words,
+    with_named_parents,
 )
 from local.cluster.objects import Object, copy_of
-from local.cluster.schema import Schema
+from local.cluster.schema import ANYTHING, Schema
 
 APPLY = "Apply"
 UPDATE = "Update"
@@ -54,6 +56,7 @@ class Share:
 
     fields: FieldSet
     time: str
+    """Empty: unknown, of who only confirmed what others set, or wrote through the scale subresource."""
 
 
 type Ownership = Mapping[Owner, Share]
@@ -68,7 +71,7 @@ class Conflict:
 def read_ownership(obj: Object) -> Ownership:
     return {
         Owner(entry["operation"], entry["manager"], entry["apiVersion"], entry.get("subresource", "")): Share(
-            frozenset(from_fields_v1(entry["fieldsV1"])), entry["time"]
+            frozenset(from_fields_v1(entry["fieldsV1"])), entry.get("time", "")
         )
         for entry in obj["metadata"].get("managedFields") or ()
     }
@@ -87,19 +90,24 @@ def _to_entry(owner: Owner, share: Share) -> Object:
         "time": share.time,
         "fieldsType": "FieldsV1",
         "fieldsV1": to_fields_v1(share.fields),
+        "subresource": owner.subresource,
     }
-    return {**entry, "subresource": owner.subresource} if owner.subresource else entry
+    return {name: value for name, value in entry.items() if value or name == "fieldsV1"}
 
 
 def after_update(
     ownership: Ownership, owner: Owner, old: Object, new: Object, schema: Schema, *, time: str
 ) -> Ownership:
-    """Return who owns what after `owner` turned `old` into `new`."""
+    """Return who owns what after `owner` turned `old` into `new`.
+
+    Only who gains a field gets a new time, and who scales gets none.
+    Source: apimachinery, managedfields/internal/managedfieldsupdater.go and managedfields/scalehandler.go.
+    """
     changed, removed = changed_fields(old, new, schema)
-    result = dict(_without_fields(ownership, changed | removed, except_for=owner, time=time))
-    before = ownership[owner].fields if owner in ownership else frozenset()
-    mine = (before | changed) - removed
-    result[owner] = Share(mine, ownership[owner].time if owner in ownership and mine == before else time)
+    result = _without_fields(ownership, changed | removed)
+    if changed:
+        kept = result[owner].fields if owner in result else frozenset()
+        result[owner] = Share(kept | changed, "" if owner.subresource == "scale" else time)
     return result
 
 
@@ -115,22 +123,21 @@ class Applied:
 def apply_configuration(
     live: Object, ownership: Ownership, configuration: Object, owner: Owner, schema: Schema, *, force: bool, time: str
 ) -> Applied:
-    """Merge what `owner` applies into the live object."""
+    """Merge what `owner` applies into the live object. Source: structured-merge-diff, merge/update.go, Apply."""
     wanted = field_set(configuration, schema)
-    before = ownership[owner].fields if owner in ownership else frozenset()
     others = {other: share for other, share in ownership.items() if other != owner}
     merged = _merge(copy_of(live), configuration, schema)
-    changed, _ = changed_fields(live, merged, schema)
+    if owner in ownership:
+        owned = wanted.union(*(share.fields for share in others.values()))
+        merged = _prune(merged, ownership[owner].fields, owned, schema)
+    changed, removed = changed_fields(live, merged, schema)
     conflicts = tuple(
         Conflict(other, path) for other, share in sorted(others.items()) for path in sorted(share.fields & changed)
     )
-    dropped = _droppable(before - wanted, others)
-    for path in sorted(dropped, key=len):  # an item before what is in it, while its key still identifies it
-        _remove(merged, path, schema)
-    if force:
-        others = dict(_without_fields(others, changed, except_for=owner, time=time))
-    kept_time = ownership[owner].time if owner in ownership and wanted == before else time
-    return Applied(merged, {**others, owner: Share(wanted, kept_time)}, () if force else conflicts)
+    others = _without_fields(others, changed | removed)
+    if merged == live:
+        time = ownership[owner].time if owner in ownership else ""
+    return Applied(merged, {**others, owner: Share(wanted, time)}, () if force else conflicts)
 
 
 def conflict_message(conflicts: Sequence[Conflict]) -> str:
@@ -143,66 +150,98 @@ def conflict_message(conflicts: Sequence[Conflict]) -> str:
     return f"Apply failed with {len(conflicts)} conflicts: " + "\n".join(lists)
 
 
-def _without_fields(
-    ownership: Ownership, fields: FieldSet, *, except_for: Owner, time: str
-) -> Iterator[tuple[Owner, Share]]:
-    for owner, share in ownership.items():
-        if owner == except_for or not share.fields & fields:
-            yield owner, share
-        elif rest := share.fields - fields:
-            yield owner, Share(rest, time)
-
-
-def _droppable(fields: FieldSet, others: Ownership) -> FieldSet:
-    """Return those of `fields` in which nobody else owns anything."""
-    owned_by_others = {
-        path[:depth] for share in others.values() for path in share.fields for depth in range(len(path) + 1)
-    }
-    return fields - owned_by_others
+def _without_fields(ownership: Ownership, fields: FieldSet) -> dict[Owner, Share]:
+    """Take fields away from all; who then owns nothing is no owner."""
+    kept = {owner: Share(share.fields - fields, share.time) for owner, share in ownership.items()}
+    return {owner: share for owner, share in kept.items() if share.fields}
 
 
 # ── merging and removing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _merge(live: Any, applied: Any, schema: Schema) -> Any:
-    if not schema.is_granular or not isinstance(applied, dict | list):
+    if not schema.is_granular:
         return applied
+    if not applied:  # an empty container or a null takes nothing away
+        return live or applied
     if isinstance(applied, dict):
         merged = dict(live) if isinstance(live, dict) else {}
         for name, value in applied.items():
             merged[name] = _merge(merged.get(name), value, schema.child(name))
         return merged
-    if schema.list_type == "set":
-        return [*(live or []), *(value for value in applied if value not in (live or []))]
-    return _merge_items(list(live or []), applied, schema)
+    return _merge_items(live or [], applied, schema)
 
 
-def _merge_items(items: list[Object], applied: Sequence[Object], schema: Schema) -> list[Object]:
-    assert schema.element is not None
-    positions = {schema.item_key(item): index for index, item in enumerate(items)}
-    for item in applied:
-        index = positions.get(schema.item_key(item))
-        if index is None:
-            items.append(item)
+def _merge_items(live: Sequence[Any], applied: Sequence[Any], schema: Schema) -> list[Any]:
+    before = {element_of(item, schema): item for item in live}
+    wanted = {element_of(item, schema): item for item in applied}
+    element = schema.element or ANYTHING
+    return [
+        _merge(before.get(name), wanted[name], element) if name in wanted else before[name]
+        for name in _merged_order(list(before), list(wanted))
+    ]
+
+
+def _merged_order(live: Sequence[str], applied: Sequence[str]) -> list[str]:
+    """Return all items: the applied ones in their order, each other one as early as the live order allows.
+
+    So new items come after those that are there. Source: structured-merge-diff, typed/merge.go, visitListItems.
+    """
+    merged: dict[str, None] = {}
+    shared = deque(name for name in applied if name in live)
+    coming, wanted = deque(live), deque(applied)
+    while coming or wanted:
+        name = coming[0] if coming else None
+        if name is not None and (name in merged or (wanted and name in shared and name != shared[0])):
+            coming.popleft()  # it stands, or will stand, where the applied order wants it
+        elif name is not None and name not in applied:
+            merged[coming.popleft()] = None
         else:
-            items[index] = _merge(items[index], item, schema.element)
-    return items
+            name = wanted.popleft()
+            merged[name] = None
+            if shared and shared[0] == name:
+                shared.popleft()
+    return list(merged)
 
 
-def _remove(value: Any, path: Path, schema: Schema) -> None:
-    """Remove what `path` names, and the maps and lists that become empty by it."""
-    element, rest = path[0], path[1:]
-    if isinstance(value, list):
-        index = next((i for i, item in enumerate(value) if element_of(item, schema) == element), None)
-        if index is not None and not rest:
-            del value[index]
-        elif index is not None and rest not in [(f"f:{key}",) for key in schema.list_keys]:
-            _remove(value[index], rest, schema.element or schema)
-        return
-    name = element.removeprefix("f:")
-    if not isinstance(value, dict) or name not in value:
-        return
-    if rest:
-        _remove(value[name], rest, schema.child(name))
-    if not rest or value[name] in ({}, []):
-        del value[name]
+def _prune(merged: Object, last: FieldSet, owned: FieldSet, schema: Schema) -> Object:
+    """Remove what the manager applied the last time and nobody owns now.
+
+    Source: structured-merge-diff, merge/update.go, prune.
+    """
+
+    def named(fields: FieldSet) -> FieldSet:
+        return with_named_parents(fields, schema)
+
+    def fields_of(value: Object) -> FieldSet:
+        return named(field_set(value, schema))
+
+    everything, last = fields_of(merged), named(last)
+    without_last = _remove(merged, to_fields_v1(last), schema) or {}
+    with_owned = _remove(merged, to_fields_v1(everything - fields_of(without_last) - named(owned)), schema) or {}
+    pruned: Object = _remove(merged, to_fields_v1((everything - fields_of(with_owned)) & last), schema) or {}
+    return pruned
+
+
+def _remove(value: Any, tree: Object, schema: Schema) -> Any:
+    """Return the value without what the tree names, and None when nothing is left of it."""
+    if isinstance(value, dict):
+        entries = ((name, child, tree.get(f"f:{name}"), schema.child(name)) for name, child in value.items())
+        kept = {
+            name: child if below is None else _remove(child, below, child_schema)
+            for name, child, below, child_schema in entries
+            if not _is_member(below)
+        }
+        return kept or None
+    if isinstance(value, list) and schema.is_granular:
+        items = ((item, tree.get(element_of(item, schema))) for item in value)
+        element = schema.element or ANYTHING
+        return [
+            item if below is None else _remove(item, below, element) for item, below in items if not _is_member(below)
+        ] or None
+    return value
+
+
+def _is_member(node: Object | None) -> bool:
+    """Say whether a node of `fieldsV1` itself is meant, not only something in it."""
+    return node is not None and (not node or "." in node)

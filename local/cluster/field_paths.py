@@ -6,11 +6,11 @@ two notations.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from local.cluster.objects import Object
-from local.cluster.schema import KEY_DEFAULTS, Schema, Shape
+from local.cluster.schema import ANYTHING, KEY_DEFAULTS, Schema, Shape
 
 type Path = tuple[str, ...]
 type FieldSet = frozenset[Path]
@@ -27,54 +27,95 @@ _NEVER_READ = ("managedFields", "deletionTimestamp", "deletionGracePeriodSeconds
 
 
 def field_set(value: Object, schema: Schema) -> FieldSet:
-    """Return the fields that an applied configuration lays claim to."""
-    return frozenset(_flatten(value, schema, ())) - _UNOWNED
+    """Return the fields that an applied configuration lays claim to.
+
+    Containers are not claimed, only what is in them, with two exceptions: an entry of a map or list is claimed
+    besides its content, and an empty map or a null is claimed as it stands.
+    Source: structured-merge-diff, typed/tofieldset.go.
+    """
+    return frozenset(_claims(value, schema, ())) - _UNOWNED
 
 
 def changed_fields(old: Object, new: Object, schema: Schema) -> tuple[FieldSet, FieldSet]:
-    """Return the fields that were added or modified, and those that were removed."""
-    before = dict(_flatten_whole(old, schema))
-    after = dict(_flatten_whole(new, schema))
-    changed = frozenset(path for path, value in after.items() if path not in before or before[path] != value)
-    return changed - _UNOWNED, frozenset(before.keys() - after.keys()) - _UNOWNED
+    """Return the fields that were added or modified, and those that were removed.
 
-
-_MEMBER = object()  # stands for the existence of an item or a container, which has no value of its own
-
-
-def _flatten_whole(value: Object, schema: Schema) -> Iterator[tuple[Path, Any]]:
-    if not value:
-        return
-    readable = {**value, "metadata": {k: v for k, v in value.get("metadata", {}).items() if k not in _NEVER_READ}}
-    yield from _flatten(readable, schema, (), containers=True).items()
-
-
-def _flatten(value: Any, schema: Schema, path: Path, *, containers: bool = False) -> dict[Path, Any]:
-    """Return every leaf below `value`, and every item and map entry as a member of its own.
-
-    With `containers`, associative lists and maps themselves are members too: an update owns the list that it created,
-    while applying owns only what is in it.
+    Unlike an applied configuration, a change includes the containers that it adds.
+    Source: structured-merge-diff, typed/compare.go.
     """
-    if not schema.is_granular or not value or not isinstance(value, dict | list):
-        return {path: value}
-    found: dict[Path, Any] = {}
-    if containers and schema.shape is not Shape.STRUCT:
-        found[path] = _MEMBER
-    for element, child, child_schema in _children(value, schema):
+    changed: set[Path] = set()
+    removed: set[Path] = set()
+    _compare(_readable(old), _readable(new), schema, (), changed, removed)
+    return frozenset(changed) - _UNOWNED, frozenset(removed) - _UNOWNED
+
+
+def with_named_parents(fields: FieldSet, schema: Schema) -> FieldSet:
+    """Add the struct fields that lie on the way to `fields`; items of lists and entries of maps stay as they are.
+
+    Source: structured-merge-diff, fieldpath/set.go, EnsureNamedFieldsAreMembers.
+    """
+    return fields.union(*(_named_parents(path, schema) for path in fields))
+
+
+def _named_parents(path: Path, schema: Schema) -> Iterator[Path]:
+    for depth, element in enumerate(path[:-1], start=1):
+        name = element.removeprefix("f:")
+        if schema.shape is Shape.STRUCT:
+            yield path[:depth]
+        schema = schema.child(name) if element.startswith("f:") else schema.element or ANYTHING
+
+
+def _readable(obj: Object) -> Object:
+    return {**obj, "metadata": {k: v for k, v in (obj.get("metadata") or {}).items() if k not in _NEVER_READ}}
+
+
+def _claims(value: Any, schema: Schema, path: Path) -> Iterator[Path]:
+    if not _has_parts(value, schema) or value is None or value == {}:
+        yield path
+        return
+    for element, (child, child_schema) in _children(value, schema).items():
         below = (*path, element)
         if schema.shape is not Shape.STRUCT:
-            found[below] = _MEMBER
-        found |= _flatten(child, child_schema, below, containers=containers)
-    return found
+            yield below
+        yield from _claims(child, child_schema, below)
 
 
-def _children(value: Any, schema: Schema) -> Iterator[tuple[str, Any, Schema]]:
+def _compare(old: Any, new: Any, schema: Schema, path: Path, changed: set[Path], removed: set[Path]) -> None:
+    if not (_has_parts(old, schema) and _has_parts(new, schema)):
+        changed.add(path)
+        return
+    before, after = _children(old, schema), _children(new, schema)
+    for element, (value, child_schema) in after.items():
+        below = (*path, element)
+        if element not in before:
+            changed.update(_everything(value, child_schema, below))
+        elif before[element][0] != value:
+            _compare(before[element][0], value, child_schema, below, changed, removed)
+    for element in before.keys() - after.keys():
+        removed.update(_everything(*before[element], (*path, element)))
+
+
+def _everything(value: Any, schema: Schema, path: Path) -> Iterator[Path]:
+    """Name a value and all that is in it."""
+    yield path
+    if _has_parts(value, schema):
+        for element, (child, child_schema) in _children(value, schema).items():
+            yield from _everything(child, child_schema, (*path, element))
+
+
+def _has_parts(value: Any, schema: Schema) -> bool:
+    """Say whether parts of the value may belong to different managers; a null counts as an empty container."""
+    return schema.is_granular and (value is None or isinstance(value, dict | list))
+
+
+def _children(value: Any, schema: Schema) -> Mapping[str, tuple[Any, Schema]]:
     if isinstance(value, dict):
-        for name, child in value.items():
-            yield f"f:{name}", child, schema.child(name)
-    else:
-        for item in value:
-            yield element_of(item, schema), item, schema.element or schema
+        return {f"f:{name}": (child, schema.child(name)) for name, child in value.items()}
+    items: dict[str, tuple[Any, Schema]] = {}
+    for item in value or ():
+        element = element_of(item, schema)
+        repeated = element in items  # items with the same key cannot be told apart: they are one field
+        items[element] = ([items[element][0], item], ANYTHING) if repeated else (item, schema.element or ANYTHING)
+    return items
 
 
 def element_of(item: Any, schema: Schema) -> str:
