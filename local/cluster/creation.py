@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from local.cluster import cluster_ips
-from local.cluster.kinds import NODES, SERVICES, STORAGE_CLASSES, Resource
-from local.cluster.objects import Object, annotations_of, name_of, uid_of
+from local.cluster.kinds import JOBS, NODES, SERVICES, STORAGE_CLASSES, Resource
+from local.cluster.objects import Object, annotations_of, labels_of, name_of, uid_of
 from local.cluster.store import Store
 
 CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
@@ -51,6 +51,8 @@ def allocate(resource: Resource, obj: Object, store: Store) -> None:
     """Give a new and valid object what is allocated to it."""
     if resource is SERVICES:
         cluster_ips.allocate(obj, cluster_ips.addresses_in_use(store.all_of(SERVICES)))
+    if resource is JOBS and not labels_of(obj):  # Source: pkg/apis/batch/v1/defaults.go, SetDefaults_Job, on reading
+        obj["metadata"]["labels"] = dict(labels_of(obj["spec"]["template"]))
 
 
 def _add_finalizer(obj: Object, name: str) -> None:
@@ -74,7 +76,18 @@ def _definition(obj: Object, _store: Store) -> None:
 
 
 def _pod(obj: Object, _store: Store) -> None:
+    """Complete it as the admission plugins ServiceAccount, Priority and DefaultTolerationSeconds do."""
     obj["status"] = {"phase": "Pending", "qosClass": _quality_of_service(obj)}
+    spec = obj["spec"]
+    spec.setdefault("serviceAccountName", "default")
+    spec.setdefault("serviceAccount", spec["serviceAccountName"])
+    spec.setdefault("priority", 0)
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    tolerated = {(one.get("key"), one.get("effect")) for one in spec.setdefault("tolerations", [])}
+    for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+        if not tolerated & {(key, "NoExecute"), (key, None), (None, None), (None, "NoExecute")}:
+            toleration = {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+            spec["tolerations"].append(toleration)
 
 
 def _quality_of_service(pod: Object) -> str:
@@ -92,6 +105,7 @@ def _quality_of_service(pod: Object) -> str:
 
 def _namespace(obj: Object, _store: Store) -> None:
     obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]  # taken off by the controller that empties it
+    obj["status"] = {"phase": "Active"}
 
 
 def _claim(obj: Object, store: Store) -> None:
@@ -106,7 +120,7 @@ def _claim(obj: Object, store: Store) -> None:
 
 def _volume(obj: Object, _store: Store) -> None:
     _add_finalizer(obj, VOLUME_PROTECTION)
-    obj["status"] = {"phase": "Pending"}
+    obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": obj["metadata"]["creationTimestamp"]}
 
 
 def _deployment(obj: Object, _store: Store) -> None:

@@ -28,24 +28,31 @@ def fill_defaults(resource: Resource, obj: Object) -> None:
     schema = schema_of(resource)
     if "spec" in schema.fields:
         obj.setdefault("spec", {})  # in Go a struct, which is always written
-    if resource.has_status:
-        _fill_zeros(obj.setdefault("status", {}), schema.child("status"))
+    fill_status(resource, obj)
     fill = _BY_KIND.get(resource.kind)
     if fill is not None:
         fill(obj)
 
 
+def fill_status(resource: Resource, obj: Object) -> None:
+    """Write what Go writes of a status in which nobody has written."""
+    if resource.has_status:
+        _fill_zeros(obj.setdefault("status", {}), schema_of(resource).child("status"))
+
+
 def _fill_zeros(value: Any, schema: Schema) -> None:
-    """Give the required scalars of a status their zero value, as Go does when it writes them."""
+    """Give the scalars of a status that Go always writes their zero value, and what it writes as null that."""
     if isinstance(value, list):
         for item in value:
             _fill_zeros(item, schema.element or ANYTHING)
     elif isinstance(value, dict):
         for name, child in value.items():
             _fill_zeros(child, schema.child(name))
-        for name in schema.required - value.keys():
+        for name in schema.always - value.keys():
             if schema.fields[name].shape is Shape.SCALAR:
                 value[name] = schema.fields[name].types[0]()
+        for name in schema.written_null - value.keys():
+            value[name] = None
 
 
 def _fill(target: Object, values: Mapping[str, Any]) -> None:
@@ -55,7 +62,6 @@ def _fill(target: Object, values: Mapping[str, Any]) -> None:
 
 def _namespace(obj: Object) -> None:
     obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
-    obj["status"].setdefault("phase", "Active")
 
 
 def _secret(obj: Object) -> None:
@@ -76,8 +82,11 @@ def _service(obj: Object) -> None:
 def _pod(obj: Object) -> None:
     spec = obj["spec"]
     fill_pod_spec(spec)
-    _fill(spec, {"enableServiceLinks": True, "serviceAccountName": "default"})
-    spec.setdefault("serviceAccount", spec["serviceAccountName"])
+    spec.setdefault("enableServiceLinks", True)
+    for container in (*spec.get("initContainers", ()), *spec.get("containers", ())):
+        resources = container["resources"]
+        if "limits" in resources:  # in a template the limits stand alone
+            resources["requests"] = {**resources["limits"], **resources.get("requests", {})}
 
 
 def fill_pod_spec(spec: Object) -> None:
@@ -94,9 +103,7 @@ def _container(container: Object) -> None:
     policy = "Always" if tag in ("", "latest") else "IfNotPresent"
     _fill(container, {"imagePullPolicy": policy, "terminationMessagePath": "/dev/termination-log"})
     _fill(container, {"terminationMessagePolicy": "File"})
-    resources = container.setdefault("resources", {})
-    if "limits" in resources:
-        resources["requests"] = {**resources["limits"], **resources.get("requests", {})}
+    container.setdefault("resources", {})
     for port in container.get("ports", ()):
         port.setdefault("protocol", "TCP")
     for name in _PROBES:
@@ -115,6 +122,8 @@ def _probe(probe: Object) -> None:
 
 
 def _volume(volume: Object) -> None:
+    if not volume.keys() - {"name"}:
+        volume["emptyDir"] = {}
     for source in ("configMap", "secret", "projected", "downwardAPI"):
         if source in volume:
             volume[source].setdefault("defaultMode", _READABLE_BY_ALL)
@@ -164,7 +173,6 @@ def _stateful_set(obj: Object) -> None:
             claim.setdefault(name, {})
         _claim(claim)
         claim["status"].setdefault("phase", "Pending")
-    obj["status"].setdefault("availableReplicas", 0)
     _pod_template(spec)
 
 

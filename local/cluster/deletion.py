@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from local.cluster.kinds import JOBS, NAMESPACES, PODS, Resource
 from local.cluster.objects import Object, copy_of, finalizers_of, is_finished, is_terminating, to_timestamp
-from local.cluster.status_errors import conflict
+from local.cluster.status_errors import precondition_failed
 from local.cluster.store import Key
 
 FOREGROUND_FINALIZER = "foregroundDeletion"
@@ -35,7 +35,8 @@ def mark(resource: Resource, obj: Object, options: Deletion, now: datetime) -> O
     grace = _grace_seconds(obj, options) if resource is PODS else 0
     if not is_terminating(obj) or grace < metadata.get("deletionGracePeriodSeconds", 0):
         metadata["deletionTimestamp"] = to_timestamp(now + timedelta(seconds=grace))
-        metadata["deletionGracePeriodSeconds"] = grace
+        if resource is not NAMESPACES:
+            metadata["deletionGracePeriodSeconds"] = grace
     if resource.counts_generations and not is_terminating(obj):
         metadata["generation"] = metadata.get("generation", 0) + 1
     if resource is NAMESPACES:
@@ -61,7 +62,7 @@ def check_preconditions(key: Key, obj: Object, options: Deletion) -> None:
         ("ResourceVersion", options.required_version, metadata["resourceVersion"]),
     ):
         if wanted is not None and wanted != found:
-            raise conflict(
+            raise precondition_failed(
                 key.resource,
                 key.name,
                 f"the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). "

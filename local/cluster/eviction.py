@@ -21,10 +21,10 @@ def evict(registry: Registry, key: Key, deletion: Deletion) -> Object:
     if not is_finished(pod) and phase_of(pod) != "Pending" and budgets:
         if len(budgets) > 1:
             message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-            raise ApiError(500, message)
+            raise ApiError(500, message, "")
         _take_one(registry, budgets[0], pod, dry_run=deletion.dry_run)
     registry.delete(key, deletion)
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
 def budgets_of(store: Store, pod: Object) -> list[Object]:

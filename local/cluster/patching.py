@@ -1,13 +1,16 @@
 """PATCH: chooses the patch by its media type and stores the outcome."""
 
+from http import HTTPStatus
 from typing import Any
 
-from local.cluster import patches, status_errors
+from local.cluster import go_words, patches, status_errors
+from local.cluster.decoding import WrongType, decode, read, wrong_shape
+from local.cluster.kinds import Resource
 from local.cluster.objects import Object, copy_of
 from local.cluster.patches import PatchFailed
 from local.cluster.registry import Registry
 from local.cluster.request import Options, Target
-from local.cluster.schema import decode, schema_of
+from local.cluster.schema import schema_of
 from local.cluster.status_errors import ApiError, Cause, bad_request
 from local.cluster.strategic_merge import strategic_merge_patch
 
@@ -16,12 +19,21 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 _MEDIA_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY)
+_GO_MAP, _GO_OPERATIONS = "map[string]interface {}", "[]handlers.jsonPatchOp"
+
+
+def check_media_type(media_type: str, target: Target) -> None:
+    """Refuse a patch of a type that the kind does not take."""
+    known = [one for one in _MEDIA_TYPES if one != STRATEGIC_PATCH or not target.resource.custom]
+    if media_type not in known:
+        own = f"the body of the request was in an unknown format - accepted media types include: {', '.join(known)}"
+        raise ApiError(415, own if target.resource.custom else "415: Unsupported Media Type", details={})
 
 
 def patched(document: Object, patch: Any, media_type: str, target: Target) -> Object:
     """Return the document after one of the three patches; nothing is stored."""
-    if media_type in (MERGE_PATCH, STRATEGIC_PATCH) and not isinstance(patch, dict):
-        raise bad_request(f"json: cannot unmarshal {type(patch).__name__} into a patch, which is an object")
+    check_media_type(media_type, target)
+    _check_shape(patch, media_type)
     try:
         match media_type:
             case "application/json-patch+json":
@@ -29,24 +41,50 @@ def patched(document: Object, patch: Any, media_type: str, target: Target) -> Ob
             case "application/merge-patch+json":
                 merged: Object = patches.merge_patch(document, patch)
                 return merged
-            case "application/strategic-merge-patch+json" if not target.resource.custom:
-                return strategic_merge_patch(document, patch, schema_of(target.resource))
+        return strategic_merge_patch(document, patch, schema_of(target.resource))
     except PatchFailed as error:
-        message = "the server rejected our request due to an error in our request"
-        raise ApiError(422, message, details={"causes": [{"message": str(error)}]}) from error
-    known = ", ".join(one for one in _MEDIA_TYPES if one != STRATEGIC_PATCH or not target.resource.custom)
-    raise ApiError(415, f"the body of the request was in an unknown format - accepted media types include: {known}")
+        raise _failed(error) from error
+
+
+def _check_shape(patch: Any, media_type: str) -> None:
+    wanted, go_type = (list, _GO_OPERATIONS) if media_type == JSON_PATCH else (dict, _GO_MAP)
+    if not isinstance(patch, wanted):
+        problem = wrong_shape(patch, go_type)
+        raise bad_request(problem if media_type == STRATEGIC_PATCH else f"error decoding patch: {problem}")
+
+
+def _failed(error: PatchFailed) -> ApiError:
+    """Source: apiserver, endpoints/handlers/patch.go, interpretStrategicMergePatchError."""
+    if error.code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return ApiError(422, "the server rejected our request due to an error in our request", details={})
+    return ApiError(error.code, str(error), "" if error.code == HTTPStatus.INTERNAL_SERVER_ERROR else None)
+
+
+def read_patched(
+    document: Any, patch: Any, media_type: str, resource: Resource, options: Options
+) -> tuple[Object, list[str]]:
+    """Read what a patch made of a document as the kind that it is to be; returns it and the warnings."""
+    shown = go_words.to_text(patch) if media_type == STRATEGIC_PATCH else go_words.to_json(document)
+    try:
+        decoded = read(document, resource)
+    except WrongType as error:
+        raise status_errors.invalid_patch(shown, str(error)) from error
+    problem, warnings = options.judge(decoded)
+    if problem:
+        raise status_errors.invalid_patch(shown, problem)
+    return decoded.value, warnings
 
 
 def patch_object(
     registry: Registry, target: Target, patch: Any, media_type: str, options: Options
 ) -> tuple[Object, list[str]]:
     """Patch an object, or the part of it that a subresource stands for; returns it and the warnings."""
+    check_media_type(media_type, target)
     current = registry.get(target.key)
     new = patched(copy_of(current), patch, media_type, target)
-    if not new["metadata"].get("resourceVersion"):
+    if isinstance(new, dict) and isinstance(new.get("metadata"), dict) and not new["metadata"].get("resourceVersion"):
         new["metadata"].pop("resourceVersion", None)
-    given, warnings = options.check(decode(new, target.resource), target.resource)
+    given, warnings = read_patched(new, patch, media_type, target.resource, options)
     return registry.update(target.key, given, options.writer, target.subresource), warnings
 
 
@@ -55,8 +93,9 @@ def apply_object(registry: Registry, target: Target, configuration: Any, options
     resource = target.resource
     if not options.text("fieldManager"):
         cause = Cause.required("fieldManager", "is required for apply patch")
-        raise ApiError(422, f'PatchOptions.meta.k8s.io "" is invalid: {cause.field}: {cause.message}', details={})
-    decoded = decode(configuration, resource)
+        raise status_errors.invalid_options("PatchOptions", [cause])
+    _check_shape(configuration, APPLY)
+    decoded = decode(configuration, resource, literally=True)
     if decoded.unknown:
         where = f"{target.namespace}/{target.name}; {resource.api_version}, Kind={resource.kind}"
         raise ApiError(
@@ -65,6 +104,10 @@ def apply_object(registry: Registry, target: Target, configuration: Any, options
     metadata = decoded.value.setdefault("metadata", {})
     if metadata.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
+    if "name" not in metadata and registry.store.get(target.key) is None:
+        raise bad_request(
+            f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+        )
     if metadata.setdefault("name", target.name) != target.name:
         raise bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"

@@ -4,18 +4,20 @@ Methods either change the store in one step or raise an `ApiError` and change no
 no two writes ever interleave; `resourceVersion` conflicts still happen, between a client's read and its write.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from local.cluster import creation, custom_kinds, deletion, field_ownership, field_paths, status_errors
-from local.cluster.defaults import fill_defaults
+from local.cluster.decoding import decode
+from local.cluster.defaults import fill_defaults, fill_status
 from local.cluster.deletion import Deletion
 from local.cluster.field_ownership import APPLY, UPDATE, Owner
-from local.cluster.kinds import DEFINITIONS, NAMESPACES, Resource
+from local.cluster.kinds import DEFINITIONS, DEPLOYMENTS, NAMESPACES, PODS, Resource
 from local.cluster.objects import (
     Object,
+    annotations_of,
     copy_of,
     finalizers_of,
     is_terminating,
@@ -23,7 +25,7 @@ from local.cluster.objects import (
     namespace_of,
     to_timestamp,
 )
-from local.cluster.schema import decode, schema_of
+from local.cluster.schema import empty_object, schema_of
 from local.cluster.status_errors import ApiError, Cause
 from local.cluster.store import Key, Store
 from local.cluster.validation import find_causes
@@ -67,30 +69,42 @@ class Registry:
 
     def create(self, resource: Resource, namespace: str, given: Object, writer: Writer) -> Object:
         """Store a new object; returns it complete."""
-        obj = self._prepare_new(resource, namespace, given)
-        obj = self._owned_after_update(resource, {}, obj, writer.owner(UPDATE, resource))
-        return obj if writer.dry_run else self._put_new(resource, obj)
+        obj = self._new(resource, namespace, given)
+        owner, empty = writer.owner(UPDATE, resource), empty_object(resource)
+        owned = field_ownership.after_update(
+            {}, owner, _main_part(resource, empty), _main_part(resource, obj), schema_of(resource), time=self.now()
+        )
+        return self._store_new(resource, obj, owned, dry_run=writer.dry_run)
 
-    def _put_new(self, resource: Resource, obj: Object) -> Object:
-        if resource is DEFINITIONS:
-            custom_kinds.install(obj)
-        return self.store.put(resource, obj)
-
-    def _prepare_new(self, resource: Resource, namespace: str, given: Object) -> Object:
+    def _new(self, resource: Resource, namespace: str, given: Object) -> Object:
+        """Return what is given with a name, its place and its defaults: whoever wrote it owns these fields."""
         obj = copy_of(given) | {"apiVersion": resource.api_version, "kind": resource.kind}
-        metadata = obj.setdefault("metadata", {})
+        obj.setdefault("metadata", {})
         creation.give_name(obj)
         self._place(resource, namespace, obj)
-        key = Key(resource, namespace, name_of(obj))
-        existing = self.store.get(key)
+        existing = self.store.get(Key(resource, namespace, name_of(obj)))
         if existing is not None:
-            raise status_errors.already_exists(resource, key.name, terminating=is_terminating(existing))
+            raise status_errors.already_exists(resource, name_of(obj), terminating=is_terminating(existing))
+        fill_defaults(resource, obj)
+        return obj
+
+    def _store_new(
+        self, resource: Resource, obj: Object, ownership: field_ownership.Ownership, *, dry_run: bool
+    ) -> Object:
+        """Complete a new object with what belongs to nobody: identity, finalizers, a first status, addresses."""
         creation.give_identity(resource, obj, self.now())
         creation.prepare(resource, obj, self.store)
-        fill_defaults(resource, obj)
+        fill_status(resource, obj)
         self._validate(resource, obj, None)
         creation.allocate(resource, obj, self.store)
-        return {"apiVersion": obj.pop("apiVersion"), "kind": obj.pop("kind"), "metadata": metadata, **obj}
+        first = ("apiVersion", "kind", "metadata")
+        ordered = {name: obj[name] for name in first} | {name: obj[name] for name in obj if name not in first}
+        new = _with_managed_fields(ordered, ownership)
+        if dry_run:
+            return new
+        if resource is DEFINITIONS:
+            custom_kinds.install(new)
+        return self.store.put(resource, new)
 
     def _place(self, resource: Resource, namespace: str, obj: Object) -> None:
         """Put the object into the namespace of the request, which must exist and stay."""
@@ -106,8 +120,7 @@ class Registry:
         metadata["namespace"] = namespace
         home = self.get(Key(NAMESPACES, "", namespace))
         if is_terminating(home):
-            why = f"unable to create new content in namespace {namespace} because it is being terminated"
-            raise status_errors.forbidden(resource, name_of(obj), why)
+            raise status_errors.terminating(resource, name_of(obj), namespace)
 
     def _validate(self, resource: Resource, obj: Object, old: Object | None) -> None:
         causes = find_causes(resource, obj, old)
@@ -127,7 +140,7 @@ class Registry:
             raise status_errors.modified_meanwhile(key.resource, key.name)
         new = self._prepare_changed(key.resource, old, given, subresource)
         new = self._owned_after_update(key.resource, old, new, writer.owner(UPDATE, key.resource, subresource))
-        return self._store_change(key, old, new, dry_run=writer.dry_run)
+        return self._store_change(key, old, new, counts=subresource != "status", dry_run=writer.dry_run)
 
     def change(self, key: Key, edit: Callable[[Object], None], manager: str, subresource: str = "") -> Object | None:
         """Let `edit` change a copy of an object and store it; None when the object is gone.
@@ -167,11 +180,14 @@ class Registry:
         ownership = field_ownership.after_update(ownership, owner, old, new, schema_of(resource), time=self.now())
         return _with_managed_fields(new, ownership)
 
-    def _store_change(self, key: Key, old: Object, new: Object, *, dry_run: bool) -> Object:
-        """Store what differs; nothing happens when nothing does."""
-        if new == old:
+    def _store_change(self, key: Key, old: Object, new: Object, *, counts: bool, dry_run: bool) -> Object:
+        """Store what differs; nothing happens when nothing does, or only the times of managedFields.
+
+        `counts`: a change may make a new generation, which one through the status never does.
+        """
+        if _without_times(new) == _without_times(old):
             return old
-        if key.resource.counts_generations and _beyond_status(new) != _beyond_status(old):
+        if counts and key.resource.counts_generations and _counted(new) != _counted(old):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if dry_run:
             return new
@@ -187,7 +203,7 @@ class Registry:
     def apply(self, key: Key, configuration: Object, writer: Writer, subresource: str = "") -> tuple[Object, bool]:
         """Merge a configuration by server-side apply; returns the object and whether it is new."""
         resource = key.resource
-        configuration = _without_status(configuration) if resource.has_status and not subresource else configuration
+        configuration = configuration if subresource else _main_part(resource, configuration)
         owner = writer.owner(APPLY, resource, subresource)
         old = self.store.get(key)
         if old is None:
@@ -205,13 +221,14 @@ class Registry:
             raise _refused(applied.conflicts)
         new = self._prepare_changed(resource, old, applied.value, subresource)
         new = _with_managed_fields(new, applied.ownership)
-        return self._store_change(key, old, new, dry_run=writer.dry_run), False
+        stored = self._store_change(key, old, new, counts=subresource != "status", dry_run=writer.dry_run)
+        return stored, False
 
     def _apply_new(self, key: Key, configuration: Object, owner: Owner, *, dry_run: bool) -> Object:
-        obj = self._prepare_new(key.resource, key.namespace, configuration)
+        obj = self._new(key.resource, key.namespace, decode(configuration, key.resource).value)
         claimed = field_paths.field_set(configuration, schema_of(key.resource))
-        obj = _with_managed_fields(obj, {owner: field_ownership.Share(claimed, self.now())})
-        return obj if dry_run else self._put_new(key.resource, obj)
+        owned = {owner: field_ownership.Share(claimed, self.now())}
+        return self._store_new(key.resource, obj, owned, dry_run=dry_run)
 
     # ── delete ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -230,7 +247,8 @@ class Registry:
         marked = deletion.mark(key.resource, obj, options, self.clock())
         if deletion.is_held(marked):
             return (self.store.put(key.resource, marked) if marked != obj else obj), False
-        return self.store.remove(key), True
+        removed = self.store.remove(key)
+        return (marked if key.resource is PODS else removed), True
 
     def _remove_custom_objects(self, definition: str) -> None:
         """With a definition go its kinds and everything of these kinds."""
@@ -240,20 +258,32 @@ class Registry:
 
 
 def _with_fixed_parts(resource: Resource, old: Object, given: Object, subresource: str) -> Object:
-    """Return what is given with everything that this way of writing may not change taken from the old object."""
+    """Return what is given with everything that this way of writing may not change taken from the old object.
+
+    Labels, annotations and finalizers may be written with a status, too; a Deployment's labels and a custom object's
+    metadata may not. Source: the PrepareForUpdate of each registry's status strategy.
+    """
+    given_metadata: dict[str, Any] = given.setdefault("metadata", {})
     if subresource == "status":
         status = {"status": given["status"]} if "status" in given else {}
-        return copy_of({name: value for name, value in old.items() if name != "status"}) | status
-    if resource.has_status:
+        metadata = copy_of(old["metadata"]) if resource.custom else given_metadata
+        given = copy_of({name: value for name, value in old.items() if name != "status"}) | status
+        given["metadata"] = metadata
+        if resource is DEPLOYMENTS:
+            _take_back(metadata, old["metadata"], ("labels",))
+    elif resource.has_status:
         given.pop("status", None)
         if "status" in old:
             given["status"] = old["status"]
-    metadata: dict[str, Any] = given.setdefault("metadata", {})
-    for name in (*_FIXED_METADATA, *_SET_BY_DELETION):
-        metadata.pop(name, None)
-        if name in old["metadata"]:
-            metadata[name] = old["metadata"][name]
+    _take_back(given["metadata"], old["metadata"], (*_FIXED_METADATA, *_SET_BY_DELETION))
     return given | {"apiVersion": resource.api_version, "kind": resource.kind}
+
+
+def _take_back(metadata: Object, old: Object, names: Iterable[str]) -> None:
+    for name in names:
+        metadata.pop(name, None)
+        if name in old:
+            metadata[name] = old[name]
 
 
 def _with_managed_fields(obj: Object, ownership: field_ownership.Ownership) -> Object:
@@ -261,12 +291,23 @@ def _with_managed_fields(obj: Object, ownership: field_ownership.Ownership) -> O
     return {**obj, "metadata": {**obj["metadata"], "managedFields": managed}}
 
 
-def _without_status(configuration: Object) -> Object:
-    return {name: value for name, value in configuration.items() if name != "status"}
+def _without_times(obj: Object) -> Object:
+    managed = [{**entry, "time": ""} for entry in obj["metadata"].get("managedFields") or ()]
+    return {**obj, "metadata": {**obj["metadata"], "managedFields": managed}}
 
 
-def _beyond_status(obj: Object) -> Object:
-    return {name: value for name, value in obj.items() if name not in ("metadata", "status")}
+def _main_part(resource: Resource, obj: Object) -> Object:
+    """Return what a write that goes to no subresource can set: the status is ignored."""
+    return {name: value for name, value in obj.items() if name != "status" or not resource.has_status}
+
+
+def _counted(obj: Object) -> Object:
+    """Return what a change of makes a new generation: for a Deployment its annotations, too.
+
+    Source: pkg/registry/apps/deployment/strategy.go, PrepareForUpdate.
+    """
+    rest = {name: value for name, value in obj.items() if name not in ("metadata", "status")}
+    return rest | {"annotations": annotations_of(obj)} if obj["kind"] == DEPLOYMENTS.kind else rest
 
 
 def _refused(conflicts: tuple[field_ownership.Conflict, ...]) -> ApiError:

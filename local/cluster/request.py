@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.cluster.access import Action
+from local.cluster.decoding import Decoded
 from local.cluster.deletion import Deletion
-from local.cluster.kinds import Resource, find_resource
+from local.cluster.kinds import Resource, find_resource, served
 from local.cluster.objects import Object
 from local.cluster.registry import Writer
-from local.cluster.schema import Decoded
 from local.cluster.selectors import Predicate, predicate
-from local.cluster.status_errors import ApiError, bad_request, no_such_path
+from local.cluster.status_errors import ApiError, PageNotFound, bad_request, no_such_path
 from local.cluster.store import Key
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -41,14 +41,20 @@ class Target:
 
 
 def parse_path(path: str) -> Target:
-    """Read `/api/v1/…` or `/apis/<group>/<version>/…`; raises a 404 when nothing is served there."""
+    """Read `/api/v1/…` or `/apis/<group>/<version>/…`.
+
+    Raises a 404 when nothing is served there: of the API where it serves other kinds of that group and version, and
+    `PageNotFound` elsewhere.
+    """
     match path.strip("/").split("/"):
         case ["api", version, *parts]:
             group = ""
         case ["apis", group, version, *parts]:
             pass
         case _:
-            raise no_such_path()
+            raise PageNotFound
+    if not any((resource.group, resource.version) == (group, version) for resource in served()):
+        raise PageNotFound
     match parts:
         case ["namespaces", namespace, plural, *names] if plural not in ("status", "finalize"):
             return _target(group, version, plural, namespace, names)
@@ -115,15 +121,23 @@ class Options:
         return predicate(target.resource, target.namespace, self.text("labelSelector"), self.text("fieldSelector"))
 
     def check(self, decoded: Decoded, resource: Resource) -> tuple[Object, list[str]]:
-        """Treat unknown fields as `fieldValidation` says: refuse them, warn of them (the default) or ignore them."""
+        """Refuse unknown fields, or return warnings of them; see `judge`."""
+        problem, warnings = self.judge(decoded)
+        if problem:
+            kind, version = resource.kind, resource.version
+            raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {problem}')
+        return decoded.value, warnings
+
+    def judge(self, decoded: Decoded) -> tuple[str, list[str]]:
+        """Treat unknown fields as `fieldValidation` says: refuse them, warn of them (the default) or ignore them.
+
+        Returns why they are refused (empty: they are not), and the warnings.
+        """
         unknown = [f'unknown field "{path}"' for path in decoded.unknown]
         policy = self.text("fieldValidation") or "Warn"
         if unknown and policy == "Strict":
-            problem = f"strict decoding error: {', '.join(unknown)}"
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {problem}'
-            )
-        return decoded.value, unknown if policy == "Warn" else []
+            return f"strict decoding error: {', '.join(unknown)}", []
+        return "", unknown if policy == "Warn" else []
 
     def deletion(self, body: Mapping[str, Any]) -> Deletion:
         """Read DeleteOptions, which come in the body or in the query."""

@@ -9,13 +9,12 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
-import yaml
 from aiohttp import web
 
 from local.cluster import eviction, kubelet_proxy, listing, patching, reviews, scale, status_errors
 from local.cluster.access import Action, User, Users, refusal
+from local.cluster.bodies import read_any, read_object, read_options
 from local.cluster.kinds import (
     ACCESS_REVIEWS,
     DELETE_OPTIONS,
@@ -23,15 +22,14 @@ from local.cluster.kinds import (
     POD_METRICS,
     SCALE,
     SUBJECT_REVIEWS,
-    Resource,
     discovery_document,
 )
 from local.cluster.kubelet_proxy import KubeletProxy
 from local.cluster.objects import Object, uid_of
 from local.cluster.registry import Registry
 from local.cluster.request import Options, Target, parse_path
-from local.cluster.schema import SCHEMA_VERSION, decode
-from local.cluster.status_errors import ApiError, bad_request
+from local.cluster.schema import SCHEMA_VERSION
+from local.cluster.status_errors import ApiError, PageNotFound, bad_request
 from local.cluster.store import Key
 from local.cluster.watch import WatchRequest, watch
 
@@ -89,6 +87,8 @@ class RestApi:
             return await self._route(request)
         except ApiError as error:
             return web.json_response(error.status(), status=error.code)
+        except PageNotFound:
+            return web.Response(text="404 page not found\n", status=404)
         except web.HTTPRequestEntityTooLarge:
             too_large = ApiError(413, f"Request entity too large: limit is {_LARGEST_BODY_BYTES}")
             return web.json_response(too_large.status(), status=too_large.code)
@@ -159,12 +159,12 @@ class RestApi:
         return response
 
     async def _create(self, request: web.Request, target: Target, options: Options, _user: User) -> web.StreamResponse:
-        given, warnings = options.check(decode(await _body(request), target.resource), target.resource)
+        given, warnings = options.check(await read_object(request, target.resource), target.resource)
         created = self._registry.create(target.resource, target.namespace, given, options.writer)
         return _json(created, 201, warnings)
 
     async def _delete_many(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
-        deletion = options.deletion(await _read(request, DELETE_OPTIONS))
+        deletion = options.deletion(await read_options(request, DELETE_OPTIONS))
         return _json(listing.delete_objects(self._registry, target, options.picks(target), deletion))
 
     # ── objects ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,7 +173,7 @@ class RestApi:
         return _json(self._registry.get(target.key))
 
     async def _replace(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
-        given, warnings = options.check(decode(await _body(request), target.resource), target.resource)
+        given, warnings = options.check(await read_object(request, target.resource), target.resource)
         name = given.get("metadata", {}).get("name")
         if name != target.name:
             why = f"the name of the object ({name or ''}) does not match the name on the URL ({target.name})"
@@ -181,7 +181,7 @@ class RestApi:
         return _json(self._registry.update(target.key, given, options.writer, target.subresource), 200, warnings)
 
     async def _patch(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
-        body = await _body(request)
+        body = await read_any(request)
         if request.content_type == patching.APPLY:
             applied, is_new = patching.apply_object(self._registry, target, body, options)
             return _json(applied, 201 if is_new else 200)
@@ -189,7 +189,7 @@ class RestApi:
         return _json(patched, 200, warnings)
 
     async def _delete(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
-        obj, is_gone = self._registry.delete(target.key, options.deletion(await _read(request, DELETE_OPTIONS)))
+        obj, is_gone = self._registry.delete(target.key, options.deletion(await read_options(request, DELETE_OPTIONS)))
         if is_gone and not target.resource.returns_deleted_object:
             return _json(status_errors.success(target.resource, target.name, uid_of(obj)))
         return _json(obj)
@@ -201,11 +201,11 @@ class RestApi:
 
     async def _set_scale(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
         media_type = request.content_type if request.method == "PATCH" else None
-        body = await _body(request) if media_type else await _read(request, SCALE)
+        body = await read_any(request) if media_type else (await read_object(request, SCALE)).value
         return _json(scale.set_scale(self._registry, target, body, options, media_type=media_type))
 
     async def _evict(self, request: web.Request, target: Target, options: Options, _user: User) -> web.Response:
-        deletion = options.deletion((await _read(request, EVICTION)).get("deleteOptions") or {})
+        deletion = options.deletion((await read_options(request, EVICTION)).get("deleteOptions") or {})
         return _json(eviction.evict(self._registry, target.key, deletion), 201)
 
     async def _logs(self, request: web.Request, target: Target, _options: Options, _user: User) -> web.StreamResponse:
@@ -222,7 +222,7 @@ class RestApi:
     # ── what is not stored ───────────────────────────────────────────────────────────────────────────────────────
 
     async def _review(self, request: web.Request, target: Target, _options: Options, user: User) -> web.Response:
-        body = await _read(request, target.resource)
+        body = await read_options(request, target.resource)
         if target.resource is ACCESS_REVIEWS:
             return _json(reviews.review_access(user, body), 201)
         return _json(reviews.review_subject(user), 201)
@@ -245,22 +245,6 @@ def _fixed_answer(path: str) -> web.Response | None:
         return _json(_VERSION)
     document = discovery_document(path)
     return None if document is None else _json(document)
-
-
-async def _body(request: web.Request) -> Any:
-    """Read JSON, or YAML where a client sends it; None when there is none."""
-    text = await request.text()
-    if not text.strip():
-        return None
-    try:
-        return yaml.safe_load(text) if "yaml" in request.content_type and text[0] != "{" else json.loads(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise bad_request(f"the object provided is unrecognized (must be of type {request.path}): {error}") from error
-
-
-async def _read(request: web.Request, kind: Resource) -> Object:
-    """Read a body of a known kind; an absent one is an empty object."""
-    return decode(await _body(request) or {}, kind).value
 
 
 def _json(body: Object, status: int = 200, warnings: list[str] | None = None) -> web.Response:

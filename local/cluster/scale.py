@@ -5,10 +5,9 @@ from typing import Any
 from local.cluster import selectors
 from local.cluster.kinds import SCALE
 from local.cluster.objects import Object, copy_of, status_of
-from local.cluster.patching import patched
+from local.cluster.patching import patched, read_patched
 from local.cluster.registry import Registry
 from local.cluster.request import Options, Target
-from local.cluster.schema import decode
 from local.cluster.status_errors import modified_meanwhile
 
 _SHOWN_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -30,7 +29,11 @@ def scale_of(obj: Object) -> Object:
 def set_scale(registry: Registry, target: Target, body: Any, options: Options, *, media_type: str | None) -> Object:
     """Replace the Scale (no media type) or patch it; only `spec.replicas` has an effect."""
     current = registry.get(target.key)
-    scale = decode(patched(scale_of(current), body, media_type, target), SCALE).value if media_type else body
+    if media_type:
+        document = patched(scale_of(current), body, media_type, target)
+        scale, _ = read_patched(document, body, media_type, SCALE, options)
+    else:
+        scale = body
     replicas = scale.get("spec", {}).get("replicas", 0)
     expected = scale.get("metadata", {}).get("resourceVersion")
     if expected and expected != current["metadata"]["resourceVersion"]:

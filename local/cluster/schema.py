@@ -5,27 +5,26 @@ server-side apply (`list_type`, `list_keys`, `atomic`), and under a strategic me
 `patch_key`).
 """
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from enum import Enum
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from local.cluster.custom_schemas import DEFINITIONS
+from local.cluster.go_types import KEPT_WHEN_ZERO, OMITTED_WHEN_ZERO, WRITTEN_EMPTY, WRITTEN_NULL
 from local.cluster.kinds import Resource
 from local.cluster.objects import Object
-from local.cluster.quantities import parse_quantity
-from local.cluster.status_errors import bad_request
 
 SCHEMA_VERSION = "1.36.0"
 
 # Keys of associative lists that may be left out. Source: `default: TCP` on ContainerPort and ServicePort in the
 # OpenAPI v3 documents; the JSON schemas of kubernetes-validate leave defaults out.
 KEY_DEFAULTS: Mapping[str, str] = {"protocol": "TCP"}
+
+_VALUES_OF_ALL_KINDS = frozenset({"metadata", "spec", "status"})
 
 _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -35,7 +34,6 @@ _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
     "array": (list,),
     "object": (dict,),
 }
-_GO_NAMES = {str: "string", int: "number", float: "number", bool: "bool", list: "array", dict: "object"}
 
 
 class Shape(Enum):
@@ -55,7 +53,13 @@ class Schema:
     fields: Mapping[str, "Schema"] = field(default_factory=dict)
     """Of a struct."""
     required: frozenset[str] = frozenset()
-    """Of a struct: the fields that Go always writes."""
+    """Of a struct: the fields that the schema requires."""
+    always: frozenset[str] = frozenset()
+    """Of a struct: the fields that Go writes even when they are empty."""
+    omitted: frozenset[str] = frozenset()
+    """Of a struct: the scalar fields that Go leaves out when they are zero."""
+    written_null: frozenset[str] = frozenset()
+    """Of a struct: the fields that Go writes as null when they are not set."""
     element: "Schema | None" = None
     """Of a map's values or a list's items."""
     list_type: str = "atomic"
@@ -67,7 +71,9 @@ class Schema:
     patch_key: str | None = None
     is_quantity: bool = False
     text_format: str = ""
-    """Of a string: `byte` (base64), `date-time`, or nothing that is checked."""
+    """Of a string: `byte` (base64), `date-time`, or nothing that is checked; of a number: its Go type."""
+    name: str = ""
+    """Of a struct: what it is called in Go."""
 
     @property
     def is_granular(self) -> bool:
@@ -133,8 +139,20 @@ def schema_of_kind(group: str, version: str, kind: str) -> Schema:
 def _compile_definition(name: str) -> Schema:
     if name.endswith(".JSONSchemaProps"):  # a schema of schemas has no end; it is read by `define`
         return ANYTHING
-    schema = _compile(_definitions()[name])
-    return replace(schema, is_quantity=True) if name.endswith(".Quantity") else schema
+    definition = _definitions()[name]
+    schema = _compile(definition)
+    go_name = name.removeprefix("io.k8s.api.")
+    of_a_kind = _VALUES_OF_ALL_KINDS & schema.fields.keys() if "x-kubernetes-group-version-kind" in definition else ()
+    always = schema.required.union(of_a_kind, WRITTEN_EMPTY.get(go_name, ()))
+    omitted = (OMITTED_WHEN_ZERO & schema.fields.keys()) - always - KEPT_WHEN_ZERO.get(go_name, frozenset())
+    return replace(
+        schema,
+        name=name.rpartition(".")[2],
+        always=always,
+        omitted=omitted,
+        written_null=WRITTEN_NULL.get(go_name, frozenset()),
+        is_quantity=name.endswith(".Quantity"),
+    )
 
 
 def _compile(raw: Mapping[str, Any]) -> Schema:
@@ -144,7 +162,7 @@ def _compile(raw: Mapping[str, Any]) -> Schema:
         schema,
         list_type=raw.get("x-kubernetes-list-type", schema.list_type),
         list_keys=tuple(raw.get("x-kubernetes-list-map-keys", schema.list_keys)),
-        atomic=raw.get("x-kubernetes-map-type") == "atomic" or schema.atomic,
+        atomic=raw.get("x-kubernetes-map-type", "atomic" if schema.atomic else "granular") == "atomic",
         patch_strategy=frozenset(strategy.split(",")) if strategy else schema.patch_strategy,
         patch_key=raw.get("x-kubernetes-patch-merge-key", schema.patch_key),
     )
@@ -172,90 +190,16 @@ def _json_types(raw: Mapping[str, Any]) -> list[str]:
     return [name for name in flat if name != "null"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """An object that contains only what its kind declares, and the paths of what it contained besides."""
-
-    value: Object
-    unknown: tuple[str, ...]
+def empty_object(resource: Resource) -> Object:
+    """Return what Go writes of an object that nobody has filled: new objects are compared with it."""
+    return {} if resource.custom else _empty_struct(schema_of(resource))
 
 
-def decode(value: Any, resource: Resource) -> Decoded:
-    """Read a request's body as a kind.
-
-    Nulls and empty lists and maps are dropped, as Go's `omitempty` does. Raises a 400 when a value has the wrong JSON
-    type.
-    """
-    if not isinstance(value, dict):
-        raise bad_request("couldn't get version/kind; json parse error: the body is not an object")
-    unknown: list[str] = []
-    decoded = _decode(value, schema_of(resource), "", resource, unknown)
-    return Decoded(decoded, tuple(unknown))
+def _empty_struct(schema: Schema) -> Object:
+    return {name: _empty(schema.fields[name]) for name in schema.always}
 
 
-def _decode(value: Any, schema: Schema, path: str, resource: Resource, unknown: list[str]) -> Any:
-    if schema.shape is Shape.ANYTHING:
-        return value
-    if schema.is_quantity:
-        value = _decode_quantity(value)
-    if not isinstance(value, schema.types) or (isinstance(value, bool) and bool not in schema.types):
-        raise _wrong_type(value, schema, path, resource)
-    if schema.shape is Shape.STRUCT and isinstance(value, dict):
-        return _decode_struct(value, schema, path, resource, unknown)
-    element = schema.element or ANYTHING
-    if isinstance(value, dict):
-        entries = {key: entry for key, entry in value.items() if entry is not None}
-        return {key: _decode(entry, element, f"{path}.{key}", resource, unknown) for key, entry in entries.items()}
-    if isinstance(value, list):
-        items = [(index, item) for index, item in enumerate(value) if item is not None]
-        return [_decode(item, element, f"{path}[{index}]", resource, unknown) for index, item in items]
-    if isinstance(value, str):
-        _check_format(value, schema.text_format, resource)
-    return value
-
-
-def _decode_quantity(value: Any) -> Any:
-    """Write numbers as text, as the API does, and refuse text that is no quantity."""
-    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    if isinstance(text, str):
-        try:
-            parse_quantity(text)
-        except ValueError as error:
-            raise bad_request(str(error)) from error
-    return text
-
-
-def _check_format(text: str, text_format: str, resource: Resource) -> None:
-    try:
-        if text_format == "byte":
-            base64.b64decode(text.replace("\n", ""), validate=True)
-        elif text_format == "date-time" and text:  # Go reads an empty time as none
-            datetime.fromisoformat(text)
-    except ValueError as error:
-        kind, version = resource.kind, resource.version
-        problem = "illegal base64 data" if text_format == "byte" else f'parsing time "{text}"'
-        what = f'{kind} in version "{version}" cannot be handled as a {kind}'
-        raise bad_request(f"{what}: {problem}: {error}") from error
-
-
-def _decode_struct(value: Object, schema: Schema, path: str, resource: Resource, unknown: list[str]) -> Object:
-    decoded: Object = {}
-    for name, given in value.items():
-        where = f"{path}.{name}" if path else name
-        if name not in schema.fields:
-            unknown.append(where)
-        elif given is not None:
-            child = schema.fields[name]
-            result = _decode(given, child, where, resource, unknown)
-            if result or child.shape not in (Shape.MAP, Shape.LIST) or name in schema.required:
-                decoded[name] = result
-    return decoded
-
-
-def _wrong_type(value: Any, schema: Schema, path: str, resource: Resource) -> Exception:
-    kind, version = resource.kind, resource.version
-    found, wanted = _GO_NAMES.get(type(value), "null"), _GO_NAMES[schema.types[0]]
-    return bad_request(
-        f'{kind} in version "{version}" cannot be handled as a {kind}: json: cannot unmarshal {found} '
-        f"into Go struct field {kind}.{path} of type {wanted}"
-    )
+def _empty(schema: Schema) -> Any:
+    if schema.shape is Shape.STRUCT:
+        return _empty_struct(schema)
+    return schema.types[0]() if schema.types else None

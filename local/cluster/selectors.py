@@ -16,18 +16,24 @@ _MEMBERSHIP = re.compile(r"([\w./-]+)\s+(in|notin)\s+\(([^()]*)\)")
 _EXISTENCE = re.compile(r"(!?)\s*([\w./-]+)")
 _TOP_LEVEL_COMMA = re.compile(r",(?![^()]*\))")
 
-# Source: the field label conversion functions of each kind; every kind has name and namespace.
+# Kinds that know more fields than every kind does. Source: pkg/apis/*/v1/conversion.go, AddFieldLabelConversionFunc.
 _FIELDS: Mapping[str, frozenset[str]] = {
     "Pod": frozenset(
-        {"spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase", "status.podIP"}
+        {"spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork"}
+        | {"status.phase", "status.podIP", "status.nominatedNodeName"}
     ),
+    "Service": frozenset({"spec.clusterIP", "spec.type"}),
     "Node": frozenset({"spec.unschedulable"}),
     "Namespace": frozenset({"status.phase"}),
     "Secret": frozenset({"type"}),
     "Job": frozenset({"status.successful"}),
     "ReplicaSet": frozenset({"status.replicas"}),
     "Event": frozenset(
-        {"reason", "type"} | {f"involvedObject.{name}" for name in ("kind", "name", "namespace", "uid", "fieldPath")}
+        {"reason", "reportingComponent", "source", "type"}
+        | {
+            f"involvedObject.{name}"
+            for name in ("apiVersion", "fieldPath", "kind", "name", "namespace", "resourceVersion", "uid")
+        }
     ),
 }
 _COMMON_FIELDS = frozenset({"metadata.name", "metadata.namespace"})
@@ -122,9 +128,18 @@ def _parse_fields(resource: Resource, text: str) -> list[tuple[str, bool, str]]:
         if found is None:
             raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
         if found[1] not in _COMMON_FIELDS | _FIELDS.get(resource.kind, frozenset()):
-            raise bad_request(f"field label not supported: {found[1]}")
+            raise bad_request(_unknown_field(resource, found[1]))
         terms.append((found[1], found[2] != "!=", found[3]))
     return terms
+
+
+def _unknown_field(resource: Resource, field: str) -> str:
+    match resource.kind:
+        case "Job":
+            return f'field label "{field}" not supported for batchv1.Job'
+        case kind if kind in _FIELDS:
+            return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _field(obj: Object, path: str) -> str:

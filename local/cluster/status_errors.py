@@ -3,11 +3,11 @@
 The sentences are those of the real API server, because people and programs match on them.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local.cluster.go_words import bad_value, quoted
 from local.cluster.kinds import Resource
 
 REASONS = {
@@ -31,10 +31,11 @@ class ApiError(Exception):
     """A request that the API refuses."""
 
     def __init__(self, code: int, message: str, reason: str | None = None, details: dict[str, Any] | None = None):
+        """Without a `reason` it is the one that goes with the code; an empty one is left out."""
         super().__init__(message)
         self.code = code
         self.message = message
-        self.reason = reason or REASONS[code]
+        self.reason = REASONS[code] if reason is None else reason
         self.details = details
 
     def status(self) -> dict[str, Any]:
@@ -44,10 +45,14 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
             "code": self.code,
         }
         return body if self.details is None else {**body, "details": self.details}
+
+
+class PageNotFound(Exception):
+    """Nothing is served at a path: the API's router answers, in plain text, and not the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +69,20 @@ class Cause:
 
     @classmethod
     def invalid(cls, field: str, value: Any, why: str) -> "Cause":
-        """`value` is shown as Go's encoder writes it: without spaces."""
-        shown = json.dumps(value, separators=(",", ":"))
-        return cls(field, f"Invalid value: {shown}: {why}", "FieldValueInvalid")
+        return cls(field, f"Invalid value: {bad_value(value)}: {why}", "FieldValueInvalid")
 
     @classmethod
     def forbidden(cls, field: str, why: str) -> "Cause":
         return cls(field, f"Forbidden: {why}", "FieldValueForbidden")
 
     @classmethod
+    def duplicate(cls, field: str, value: Any) -> "Cause":
+        return cls(field, f"Duplicate value: {bad_value(value)}", "FieldValueDuplicate")
+
+    @classmethod
     def unsupported(cls, field: str, value: Any, supported: Sequence[str]) -> "Cause":
-        choices = ", ".join(json.dumps(choice) for choice in supported)
-        why = f"Unsupported value: {json.dumps(value)}: supported values: {choices}"
+        choices = ", ".join(map(quoted, sorted(supported)))
+        why = f"Unsupported value: {bad_value(value)}: supported values: {choices}"
         return cls(field, why, "FieldValueNotSupported")
 
 
@@ -98,14 +105,19 @@ def already_exists(resource: Resource, name: str, *, terminating: bool) -> ApiEr
     return ApiError(409, message, "AlreadyExists", _details(resource, name))
 
 
-def conflict(resource: Resource, name: str, why: str) -> ApiError:
-    message = f'Operation cannot be fulfilled on {resource.qualified_name} "{name}": {why}'
-    return ApiError(409, message, details=_details(resource, name))
+def precondition_failed(resource: Resource, name: str, why: str) -> ApiError:
+    """Return the refusal of a deletion whose precondition does not hold; it names the kind, not the resource."""
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    return _conflict(kind, name, why, {**_details(resource, name), "kind": resource.kind})
 
 
 def modified_meanwhile(resource: Resource, name: str) -> ApiError:
     why = "the object has been modified; please apply your changes to the latest version and try again"
-    return conflict(resource, name, why)
+    return _conflict(resource.qualified_name, name, why, _details(resource, name))
+
+
+def _conflict(what: str, name: str, why: str, details: dict[str, Any]) -> ApiError:
+    return ApiError(409, f'Operation cannot be fulfilled on {what} "{name}": {why}', details=details)
 
 
 def apply_conflict(message: str, causes: Sequence[Cause]) -> ApiError:
@@ -113,16 +125,36 @@ def apply_conflict(message: str, causes: Sequence[Cause]) -> ApiError:
 
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
-    sentences = [f"{cause.field}: {cause.message}" for cause in causes]
-    what = sentences[0] if len(sentences) == 1 else f"[{', '.join(sentences)}]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    details = {**_details(resource, name), "kind": resource.kind, "causes": _listed(causes)}
-    return ApiError(422, f'{kind} "{name}" is invalid: {what}', details=details)
+    return _invalid(kind, name, causes, {**_details(resource, name), "kind": resource.kind})
 
 
-def forbidden(resource: Resource, name: str, why: str) -> ApiError:
+def invalid_patch(patch: str, why: str) -> ApiError:
+    """Return the refusal of a patch whose outcome is no object of the kind; `patch` is what was decoded."""
+    return _invalid("", "", [Cause.invalid("patch", patch, why)], {})
+
+
+def invalid_options(kind: str, causes: Sequence[Cause]) -> ApiError:
+    return _invalid(f"{kind}.meta.k8s.io", "", causes, {"group": "meta.k8s.io", "kind": kind})
+
+
+def _invalid(kind: str, name: str, causes: Sequence[Cause], details: dict[str, Any]) -> ApiError:
+    """List all causes; a sentence that comes twice is said once."""
+    sentences = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
+    what = sentences[0] if len(sentences) == 1 else f"[{', '.join(sentences)}]"
+    return ApiError(422, f'{kind} "{name}" is invalid: {what}', details={**details, "causes": _listed(causes)})
+
+
+def forbidden(resource: Resource, name: str, why: str, causes: Sequence[Cause] = ()) -> ApiError:
     subject = f'{resource.qualified_name} "{name}"' if name else resource.qualified_name
-    return ApiError(403, f"{subject} is forbidden: {why}", details=_details(resource, name))
+    more = {"causes": _listed(causes)} if causes else {}
+    return ApiError(403, f"{subject} is forbidden: {why}", details=_details(resource, name, **more))
+
+
+def terminating(resource: Resource, name: str, namespace: str) -> ApiError:
+    cause = Cause("metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating")
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    return forbidden(resource, name, why, [cause])
 
 
 def bad_request(message: str) -> ApiError:

@@ -131,7 +131,7 @@ def some_name() -> str:
 def config_map(
     name: str, data: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    metadata = {"name": name, "labels": dict(labels or {})}
+    metadata = {"name": name, **({"labels": dict(labels)} if labels else {})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data or {"a": "1"})}
 
 

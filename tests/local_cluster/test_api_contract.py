@@ -3,6 +3,7 @@
 import pytest
 from fix_contract import JSON, MERGE, Cluster, claim, config_map, container, deployment, refused, some_name
 from kubernetes import client, config
+from kubernetes.client.rest import ApiException
 
 
 def test_the_version_is_told(cluster: Cluster) -> None:
@@ -90,8 +91,15 @@ class TestRead:
         assert status["details"]["kind"] == "configmaps"
 
     def test_a_kind_that_is_not_served_is_a_404(self, cluster: Cluster) -> None:
-        with refused(404):
-            cluster.request("GET", "/apis/no.such.group/v1/things")
+        with refused(404, "NotFound") as status:
+            cluster.request("GET", cluster.path("nonsense", group="apps/v1"))
+        assert status["message"] == "the server could not find the requested resource"
+
+    @pytest.mark.parametrize("path", ["/apis/no.such.group/v1/things", "/api/v2/pods"])
+    def test_a_group_or_version_that_is_not_served_is_a_404_in_plain_text(self, cluster: Cluster, path: str) -> None:
+        with pytest.raises(ApiException) as caught:
+            cluster.request("GET", path)
+        assert (caught.value.status, caught.value.body) == (404, "404 page not found\n")
 
     def test_a_new_deployment_has_an_empty_status_not_none(self, cluster: Cluster) -> None:
         name = some_name()
@@ -135,7 +143,11 @@ class TestList:
     def test_refuses_a_field_that_cannot_be_selected_by(self, cluster: Cluster) -> None:
         with refused(400, "BadRequest") as status:
             cluster.core.list_namespaced_config_map(cluster.namespace, field_selector="data.a=1")
-        assert "field label not supported" in status["message"]
+        fields = '"metadata.name", "metadata.namespace"'
+        assert status["message"] == f'"data.a" is not a known field selector: only {fields}'
+        with refused(400, "BadRequest") as status:
+            cluster.core.list_namespaced_pod(cluster.namespace, field_selector="spec.a=1")
+        assert status["message"] == "field label not supported: spec.a"
 
     def test_comes_in_pages(self, cluster: Cluster, labelled: str) -> None:
         path = cluster.path("configmaps")
@@ -274,6 +286,13 @@ class TestSubresources:
         assert labelled.metadata.generation == 1
         changed = cluster.apps.patch_namespaced_deployment(name, cluster.namespace, {"spec": {"minReadySeconds": 2}})
         assert changed.metadata.generation == 2
+
+    def test_the_annotations_of_a_deployment_count_as_its_spec(self, cluster: Cluster) -> None:
+        name = some_name()
+        cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(name, 0))
+        patch = {"metadata": {"annotations": {"a": "1"}}}
+        annotated = cluster.apps.patch_namespaced_deployment(name, cluster.namespace, patch)
+        assert annotated.metadata.generation == 2
 
 
 class TestAccess:

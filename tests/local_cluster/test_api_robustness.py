@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from local.cluster.controllers import Timing, event_driven
+from local.cluster.decoding import decode
 from local.cluster.deletion import Deletion
 from local.cluster.kinds import NAMESPACES, NODES, PODS, STORAGE_CLASSES, STORED, VOLUMES, Resource, find_kind
-from local.cluster.patches import PatchFailed, merge_patch, strategic_merge_patch
+from local.cluster.patches import PatchFailed, merge_patch
 from local.cluster.registry import Registry, Writer, key_of
-from local.cluster.schema import decode, schema_of
+from local.cluster.schema import schema_of
 from local.cluster.status_errors import ApiError
 from local.cluster.store import ADDED, Event, Store
+from local.cluster.strategic_merge import strategic_merge_patch
 
 TERM = {"key": "zone", "operator": "In", "values": ["1"]}
 VALID: list[dict[str, Any]] = [

@@ -73,6 +73,23 @@ def test_the_same_value_is_shared(cluster: Cluster, name: str) -> None:
     assert shared["one Apply"]["f:data"] == shared["two Apply"]["f:data"] == {"f:a": {}}
 
 
+@pytest.mark.parametrize("nothing", [{}, None])
+def test_an_applied_map_without_entries_is_owned_as_a_whole(cluster: Cluster, name: str, nothing: Any) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": nothing}
+    path = cluster.path("configmaps", name)
+    cluster.request("PATCH", path, body, APPLY, fieldManager="one")
+    with refused(409, "Conflict") as status:
+        cluster.request("PATCH", path, {**body, "data": {"a": "1"}}, APPLY, fieldManager="two")
+    assert status["message"] == 'Apply failed with 1 conflict: conflict with "one": .data'
+
+
+def test_items_of_a_second_manager_come_after_those_that_are_there(cluster: Cluster, name: str) -> None:
+    for manager, variable in (("one", "A"), ("two", "B")):
+        main = container(env=[{"name": variable, "value": "1"}])
+        applied = cluster.apply(deployment(name, 0, main), manager)
+    assert [one["name"] for one in applied["spec"]["template"]["spec"]["containers"][0]["env"]] == ["A", "B"]
+
+
 def test_force_takes_the_field_over(cluster: Cluster, name: str) -> None:
     cluster.apply(config_map(name))
     forced = cluster.apply(config_map(name, {"a": "2"}), "two", force_conflicts=True)

@@ -15,12 +15,13 @@ from local.cluster.controllers.deployment import template_hash
 from local.cluster.controllers.job_accounting import TRACKING, account
 from local.cluster.controllers.placement import Place, best_place, explain, obstacle
 from local.cluster.controllers.volume_matching import best_volume
+from local.cluster.decoding import decode
 from local.cluster.kinds import DEPLOYMENTS, NAMESPACES, PODS, SERVED, discovery_document
 from local.cluster.kubelet_proxy import choose_container
 from local.cluster.quantities import parse_quantity, to_millis
 from local.cluster.request import Target, parse_path
-from local.cluster.schema import Shape, decode, schema_of
-from local.cluster.status_errors import ApiError
+from local.cluster.schema import Shape, schema_of
+from local.cluster.status_errors import ApiError, PageNotFound
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -92,13 +93,16 @@ class TestPaths:
     def test_name_their_target(self, path: str, target: Target) -> None:
         assert parse_path(path) == target
 
-    @pytest.mark.parametrize(
-        "path", ["/", "/api/v2/pods", "/api/v1/things", "/apis/apps/v1/namespaces/n/deployments/d/nope"]
-    )
+    @pytest.mark.parametrize("path", ["/api/v1/things", "/apis/apps/v1/namespaces/n/deployments/d/nope"])
     def test_that_lead_nowhere_are_refused(self, path: str) -> None:
         with pytest.raises(ApiError) as caught:
             parse_path(path)
         assert caught.value.code == 404
+
+    @pytest.mark.parametrize("path", ["/", "/nonsense", "/api/v2/pods", "/apis/nonsense.io/v1/things"])
+    def test_that_are_not_of_the_api_are_no_pages(self, path: str) -> None:
+        with pytest.raises(PageNotFound):
+            parse_path(path)
 
     @pytest.mark.parametrize(
         ("path", "method", "watch", "verb", "resource"),

@@ -8,8 +8,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from local.cluster.decoding import decode
 from local.cluster.kinds import find_kind
-from local.cluster.schema import decode
 from local.cluster.validation import find_causes
 from phases.scale_out import rolling_update
 from phases.switch_plan import decide_environment

@@ -157,7 +157,8 @@ class DeploymentController:
                 annotations[_HISTORY] = ",".join(filter(None, (annotations.get(_HISTORY), old)))
             annotations[REVISION] = revision
 
-        return self._registry.change(key_of(resource, obj), edit, MANAGER) or obj
+        by = "status" if resource is DEPLOYMENTS else ""  # there a change of annotations would count as a generation
+        return self._registry.change(key_of(resource, obj), edit, MANAGER, by) or obj
 
     def _note(self, deployment: Object, reason: str, message: str) -> None:
         new = rollout_status.progressing(reason, message, self._registry.clock())

@@ -25,13 +25,20 @@ _LONGEST_NAME, _LARGEST_ANNOTATIONS = 253, 256 * 1024
 
 def find_causes(resource: Resource, obj: Object, old: Object | None) -> list[Cause]:
     """Return everything wrong with `obj`, which replaces `old` or is new."""
-    causes = [*_metadata(resource, obj), *_required(obj, schema_of(resource), "")]
-    if causes:
+    causes = [*_metadata(resource, obj)]
+    if old is not None and _content(obj) == _content(old):
         return causes
-    rule, change_rule = _RULES.get(resource.kind), _CHANGE_RULES.get(resource.kind)
-    causes += rule(obj) if rule else ()
-    causes += change_rule(obj, old) if change_rule and old is not None else ()
+    causes += _required(obj, schema_of(resource), "")
+    if not causes:
+        rule, change_rule = _RULES.get(resource.kind), _CHANGE_RULES.get(resource.kind)
+        causes += rule(obj) if rule else ()
+        causes += change_rule(obj, old) if change_rule and old is not None else ()
     return causes
+
+
+def _content(obj: Object) -> Object:
+    """Return what the rules look at: a status is whatever its controller says."""
+    return {name: value for name, value in obj.items() if name not in ("metadata", "status")}
 
 
 def _metadata(resource: Resource, obj: Object) -> Causes:

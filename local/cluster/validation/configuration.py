@@ -8,7 +8,10 @@ from local.cluster.status_errors import Cause
 from local.cluster.validation.rules import IMMUTABLE, Causes, ChangeRules, Rules
 
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
-_KEY_RULE = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+_KEY_RULE = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
 _LARGEST_CONTENT = 1024 * 1024
 
 

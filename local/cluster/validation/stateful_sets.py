@@ -6,7 +6,7 @@ Source: pkg/apis/apps/validation/validation.go of Kubernetes 1.36, ValidateState
 from local.cluster import selectors
 from local.cluster.objects import Object, labels_of
 from local.cluster.status_errors import Cause
-from local.cluster.validation import names, storage, workloads
+from local.cluster.validation import names, pods, storage, workloads
 from local.cluster.validation.rules import IMMUTABLE, Causes, ChangeRules, Rules
 
 _NOT_NEGATIVE = "must be greater than or equal to 0"
@@ -65,7 +65,7 @@ def _not_negative(path: str, value: int) -> Causes:
 
 
 def _selector(spec: Object) -> Causes:
-    labels = dict(labels_of({"metadata": spec["template"].get("metadata") or {}}))
+    labels = dict(sorted(labels_of({"metadata": spec["template"].get("metadata") or {}}).items()))
     selector = selectors.from_object(spec["selector"])
     if not selector:
         yield Cause.invalid("spec.selector", {}, "empty selector is invalid for statefulset")
@@ -80,7 +80,7 @@ def _template(spec: Object) -> Causes:
     names_claimed = [template["metadata"].get("name") for template in spec.get("volumeClaimTemplates") or ()]
     claimed = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names_claimed]
     volumes = [*claimed, *(volume for volume in pod.get("volumes") or () if volume.get("name") not in names_claimed)]
-    yield from workloads.pod_spec({**pod, "volumes": volumes}, "spec.template.spec")
+    yield from pods.pod_spec({**pod, "volumes": volumes}, "spec.template.spec")
     yield from workloads.template_labels({"spec": spec})
     if pod["restartPolicy"] != "Always":
         yield Cause.unsupported("spec.template.spec.restartPolicy", pod["restartPolicy"], ["Always"])

@@ -6,46 +6,21 @@ from typing import Any
 from local.cluster import selectors
 from local.cluster.objects import Object, labels_of
 from local.cluster.status_errors import Cause
-from local.cluster.validation import names
+from local.cluster.validation import names, pods
 from local.cluster.validation.rules import IMMUTABLE, Causes, ChangeRules, Rules
 
 _PERCENTAGE = re.compile(r"[0-9]+%")
 
 
 def _pod(obj: Object) -> Causes:
-    yield from pod_spec(obj.get("spec", {}), "spec")
-
-
-def pod_spec(spec: Object, path: str) -> Causes:
-    containers = spec.get("containers") or []
-    if not containers:
-        yield Cause.required(f"{path}.containers")
-    volumes = [volume.get("name") for volume in spec.get("volumes") or []]
-    for list_name in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(list_name) or []):
-            yield from _container(container, volumes, f"{path}.{list_name}[{index}]")
-    names = [container.get("name") for container in containers]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            yield Cause(f"{path}.containers[{index}].name", f'Duplicate value: "{name}"', "FieldValueDuplicate")
-
-
-def _container(container: Object, volumes: list[Any], path: str) -> Causes:
-    if not container.get("image"):
-        yield Cause.required(f"{path}.image")
-    if not names.LABEL.fullmatch(str(container.get("name"))):
-        yield Cause.invalid(f"{path}.name", container.get("name"), names.LABEL_RULE)
-    for index, mount in enumerate(container.get("volumeMounts") or []):
-        if mount.get("name") not in volumes:
-            where = f"{path}.volumeMounts[{index}].name"
-            yield Cause(where, f'Not found: "{mount.get("name")}"', "FieldValueNotFound")
+    yield from pods.pod_spec(obj.get("spec", {}), "spec")
 
 
 def _pod_change(obj: Object, old: Object) -> Causes:
     # The scheduler's binding is the one change of nodeName that the API allows, through pods/binding.
     may_change = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName", "containers")
     before, after = ({k: v for k, v in o["spec"].items() if k not in may_change} for o in (old, obj))
-    images_aside = [[{**c, "image": ""} for c in o["spec"].get("containers", ())] for o in (old, obj)]
+    images_aside = [[{**c, "image": ""} for c in o["spec"].get("containers") or ()] for o in (old, obj)]
     moved = old["spec"].get("nodeName") not in (None, obj["spec"].get("nodeName"))
     if before != after or images_aside[0] != images_aside[1] or moved:
         yield Cause.forbidden(
@@ -67,7 +42,6 @@ def template_labels(obj: Object) -> Causes:
 
 
 def _workload(obj: Object) -> Causes:
-    yield from template_labels(obj)
     spec = obj["spec"]
     if spec["replicas"] < 0:
         yield Cause.invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
@@ -77,8 +51,9 @@ def _workload(obj: Object) -> Causes:
         yield Cause.invalid("spec.selector", {}, "empty selector is invalid for deployment")
     elif not selectors.matches(selector, labels):
         where = "spec.template.metadata.labels"
-        yield Cause.invalid(where, dict(labels), "`selector` does not match template `labels`")
-    yield from pod_spec(spec["template"].get("spec", {}), "spec.template.spec")
+        yield Cause.invalid(where, dict(sorted(labels.items())), "`selector` does not match template `labels`")
+    yield from template_labels(obj)
+    yield from pods.pod_spec(spec["template"].get("spec", {}), "spec.template.spec")
     policy = spec["template"]["spec"]["restartPolicy"]
     if policy != "Always":
         yield Cause.unsupported("spec.template.spec.restartPolicy", policy, ["Always"])
@@ -118,24 +93,30 @@ def _same_selector(obj: Object, old: Object) -> Causes:
 
 
 def _job(obj: Object) -> Causes:
-    yield from template_labels(obj)
     spec = obj["spec"]
-    policy = spec["template"]["spec"]["restartPolicy"]
-    if policy not in ("OnFailure", "Never"):
-        yield Cause.unsupported("spec.template.spec.restartPolicy", policy, ["OnFailure", "Never"])
     if spec["completionMode"] == "Indexed" and "completions" not in spec:
         yield Cause.required("spec.completions", "when completion mode is Indexed")
-    yield from pod_spec(spec["template"]["spec"], "spec.template.spec")
+    yield from template_labels(obj)
+    yield from pods.pod_spec(spec["template"]["spec"], "spec.template.spec")
+    policy, where = spec["template"]["spec"]["restartPolicy"], "spec.template.spec.restartPolicy"
+    if policy == "Always":  # which is the default of pods: most likely it was not set at all
+        yield Cause.required(where, 'valid values: "OnFailure", "Never"')
+    elif policy not in ("OnFailure", "Never"):
+        yield Cause.unsupported(where, policy, ["OnFailure", "Never"])
 
 
 def _job_change(obj: Object, old: Object) -> Causes:
-    for name in ("selector", "template", "completionMode", "backoffLimitPerIndex", "podFailurePolicy"):
-        # A suspended job that never started may change what its pods ask for; a migration never does, so here it may
-        # not.
-        if obj["spec"].get(name) != old["spec"].get(name):
-            yield Cause.invalid(f"spec.{name}", obj["spec"].get(name), IMMUTABLE)
-    if obj["spec"]["completionMode"] != "Indexed" and obj["spec"].get("completions") != old["spec"].get("completions"):
-        yield Cause.invalid("spec.completions", obj["spec"].get("completions"), IMMUTABLE)
+    """A suspended job that never started may change what its pods ask for; a migration never does: it may not here."""
+    new_spec, old_spec = obj["spec"], old["spec"]
+    for name in ("selector", "completionMode", "backoffLimitPerIndex", "podFailurePolicy"):
+        if new_spec.get(name) != old_spec.get(name):
+            yield Cause.invalid(f"spec.{name}", new_spec.get(name), IMMUTABLE)
+    if new_spec["template"]["spec"] != old_spec["template"]["spec"]:
+        yield Cause.invalid("spec.template.spec", new_spec["template"]["spec"], IMMUTABLE)
+    elif new_spec["template"] != old_spec["template"]:
+        yield Cause.invalid("spec.template", new_spec["template"], IMMUTABLE)
+    if new_spec["completionMode"] != "Indexed" and new_spec.get("completions") != old_spec.get("completions"):
+        yield Cause.invalid("spec.completions", new_spec.get("completions"), IMMUTABLE)
 
 
 def _disruption_budget(obj: Object) -> Causes:
