@@ -8,7 +8,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "local_cluster"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fix_recordings import all_cases, all_exceptions
 
 from api.openapi import document
 from local.functions.engine.differences import DIFFERENCES
@@ -142,6 +145,43 @@ def azure_contract() -> str:
         ]
         rows += [(service, name.removeprefix("test_").replace("_", " ")) for name in names]
     return _table(("service", "what is held"), rows)
+
+
+ASKED = {
+    "application/strategic-merge-patch+json": "strategic merge patches",
+    "application/merge-patch+json": "JSON merge patches",
+    "application/json-patch+json": "JSON patches",
+    "application/apply-patch+yaml": "server-side apply",
+    "text/plain": "patches of no known type",
+    "POST": "objects created, pods evicted",
+    "PUT": "objects replaced",
+    "DELETE": "objects deleted",
+    "GET": "objects and lists read; kinds, groups and selectors that are not known",
+}
+
+
+def recorded_answers() -> str:
+    """How many recorded answers of a real Kubernetes the local cluster is held to, by what was asked."""
+    excepted = {case for one in all_exceptions() for case in one.cases}
+    asked: dict[str, list[bool]] = {kind: [] for kind in ASKED}
+    for case in all_cases().values():
+        asked[case.content if case.method == "PATCH" else case.method].append(case.id not in excepted)
+    asked["together"] = [equal for outcomes in asked.values() for equal in outcomes]
+    rows = [
+        (ASKED.get(kind, kind), str(len(equal)), str(sum(equal)), str(equal.count(False)))
+        for kind, equal in asked.items()
+    ]
+    return _table(("asked", "replayed", "equal", "excepted"), rows)
+
+
+def excepted_answers() -> str:
+    """What the local cluster does not answer as the real one, and why."""
+    rows = [(_code(one.cases), _code(one.fields) or "the whole answer", one.reason) for one in all_exceptions()]
+    return _table(("cases", "differs", "why"), rows)
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def _field_docs(kind: type) -> dict[str, str]:
