@@ -211,7 +211,11 @@ class TestPlacement:
 
     def test_is_explained_in_one_sentence(self) -> None:
         words = explain(["Insufficient cpu", "node(s) were not ready", "Insufficient cpu"])
-        assert words == "0/3 nodes are available: 2 Insufficient cpu, 1 node(s) were not ready."
+        assert words == (
+            "0/3 nodes are available: 1 node(s) were not ready, 2 Insufficient cpu. no new claims to deallocate, "
+            "preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, "
+            "2 No preemption victims found for incoming pod."
+        )
 
 
 def a_job(**spec: Any) -> dict[str, Any]:

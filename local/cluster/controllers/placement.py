@@ -15,6 +15,8 @@ from local.cluster.quantities import parse_quantity
 
 _KEEPING_OUT = ("NoSchedule", "NoExecute")
 _RESOURCES = ("cpu", "memory")
+_FULL = ("Insufficient", "Too many pods")
+_NO_VICTIMS, _NO_HELP = "No preemption victims found for incoming pod", "Preemption is not helpful for scheduling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,26 @@ def best_place(places: Sequence[Place]) -> Place:
 
 
 def explain(obstacles: Sequence[str]) -> str:
-    """Return why no node does: `0/2 nodes are available: 2 node(s) were not ready.`"""
-    counted = ", ".join(f"{count} {words}" for words, count in sorted(Counter(obstacles).items()))
-    return f"0/{len(obstacles)} nodes are available{': ' + counted if counted else ''}."
+    """Return why no node does, in the scheduler's words: what is in the way, and whether evicting pods would help.
+
+    Source: kube-scheduler, framework/types.go, FitError; the recordings in `tests/local_cluster/recordings`.
+    """
+    if not obstacles:
+        return "no nodes available to schedule pods"
+    counted = Counter(obstacles)
+    full = sum(count for words, count in counted.items() if words.startswith(_FULL))
+    preemption = Counter({_NO_VICTIMS: full, _NO_HELP: len(obstacles) - full})
+    none = f"0/{len(obstacles)} nodes are available"
+    return f"{none}: {_listed(counted)}. no new claims to deallocate, preemption: {none}: {_listed(+preemption)}."
+
+
+def explain_for_all(obstacle: str, nodes: int) -> str:
+    """Return why no node does when the reason is the pod's and the same everywhere."""
+    return f"0/{nodes} nodes are available: {obstacle}. not found"
+
+
+def _listed(counted: Counter[str]) -> str:
+    return ", ".join(sorted(f"{count} {words}" for words, count in counted.items()))
 
 
 def _untolerated(pod: Object, node: Object) -> Object | None:

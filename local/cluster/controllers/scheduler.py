@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from local.cluster.controllers.placement import Place, best_place, explain, obstacle
+from local.cluster.controllers.placement import Place, best_place, explain, explain_for_all, obstacle
 from local.cluster.controllers.recorder import Recorder
 from local.cluster.controllers.volume_binding import SELECTED_NODE
 from local.cluster.kinds import CLAIMS, NODES, PODS, STORAGE_CLASSES, VOLUMES
@@ -17,6 +17,7 @@ from local.cluster.objects import (
     namespace_of,
     status_of,
     with_condition,
+    without_empty,
 )
 from local.cluster.registry import Registry, key_of
 from local.cluster.store import DELETED, Event, Key
@@ -52,7 +53,7 @@ class Scheduler:
             volumes = self._volumes(claims)
             place = self._choose(pod, volumes)
         except Unschedulable as reason:
-            self._report(key, "False", "Unschedulable", str(reason))
+            self._report(key, "False", "Unschedulable", str(reason), pod["metadata"].get("generation", 1))
             self._events.warning(pod, "FailedScheduling", str(reason))
             return None
         unbound = [claim for claim in claims if "volumeName" not in claim["spec"] or _phase(claim) != "Bound"]
@@ -60,7 +61,7 @@ class Scheduler:
             self._select_node(unbound, name_of(place.node))
             return None
         self._registry.change(key, lambda obj: obj["spec"].update(nodeName=name_of(place.node)), _MANAGER)
-        self._report(key, "True", "", "")
+        self._report(key, "True")
         assigned = f"Successfully assigned {key.namespace}/{key.name} to {name_of(place.node)}"
         self._events.normal(pod, "Scheduled", assigned)
         return None
@@ -71,15 +72,18 @@ class Scheduler:
         for name in claims_of(pod):
             claim = self._registry.store.get(Key(CLAIMS, namespace_of(pod), name))
             if claim is None:
-                raise Unschedulable(f'persistentvolumeclaim "{name}" not found')
+                raise self._unschedulable(f'persistentvolumeclaim "{name}" not found')
             if is_terminating(claim):
-                raise Unschedulable(f'persistentvolumeclaim "{name}" is being deleted')
+                raise self._unschedulable(f'persistentvolumeclaim "{name}" is being deleted')
             if _phase(claim) == "Lost":
-                raise Unschedulable(f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume')
+                raise self._unschedulable(f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume')
             if _phase(claim) != "Bound" and not self._waits_for_consumer(claim):
-                raise Unschedulable("pod has unbound immediate PersistentVolumeClaims")
+                raise self._unschedulable("pod has unbound immediate PersistentVolumeClaims")
             claims.append(claim)
         return claims
+
+    def _unschedulable(self, why: str) -> Unschedulable:
+        return Unschedulable(explain_for_all(why, len(self._registry.store.all_of(NODES))))
 
     def _waits_for_consumer(self, claim: Object) -> bool:
         found = self._registry.store.get(Key(STORAGE_CLASSES, "", claim["spec"].get("storageClassName") or ""))
@@ -110,13 +114,9 @@ class Scheduler:
             if SELECTED_NODE not in annotations_of(claim):
                 self._registry.change(key_of(CLAIMS, claim), edit, _MANAGER)
 
-    def _report(self, key: Key, status: str, reason: str, message: str) -> None:
-        scheduled = {
-            "type": "PodScheduled",
-            "status": status,
-            "lastTransitionTime": self._registry.now(),
-            **({"reason": reason, "message": message} if reason else {}),
-        }
+    def _report(self, key: Key, status: str, reason: str = "", message: str = "", generation: int = 0) -> None:
+        scheduled = {"type": "PodScheduled", "status": status, "lastTransitionTime": self._registry.now()}
+        scheduled |= without_empty({"reason": reason, "message": message, "observedGeneration": generation})
 
         def edit(obj: Object) -> None:
             current = obj.setdefault("status", {})
