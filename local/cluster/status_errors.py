@@ -81,7 +81,7 @@ class Cause:
 
     @classmethod
     def unsupported(cls, field: str, value: Any, supported: Sequence[str]) -> "Cause":
-        choices = ", ".join(map(quoted, sorted(supported)))
+        choices = ", ".join(map(quoted, supported))
         why = f"Unsupported value: {bad_value(value)}: supported values: {choices}"
         return cls(field, why, "FieldValueNotSupported")
 
