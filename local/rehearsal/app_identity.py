@@ -32,7 +32,7 @@ def grant(operator: Operator, kubeconfig: Path, roles: Sequence[Path], folder: P
     token = core.create_namespaced_service_account_token(ACCOUNT, namespace, wanted).status.token
     path = folder / "kubeconfig-app"
     path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump(_with_token(yaml.safe_load(kubeconfig.read_text()), token)))
+    path.write_text(yaml.safe_dump(with_token(yaml.safe_load(kubeconfig.read_text()), token)))
     return path
 
 
@@ -57,7 +57,7 @@ def revoke(kubeconfig: Path) -> None:
     rbac.delete_collection_cluster_role(label_selector=f"{OURS}=true")
 
 
-def _with_token(content: dict[str, Any], token: str) -> dict[str, Any]:
+def with_token(content: dict[str, Any], token: str) -> dict[str, Any]:
     """The same cluster, this user."""
     context = next(one for one in content["contexts"] if one["name"] == content["current-context"])
     user = [{"name": ACCOUNT, "user": {"token": token}}]

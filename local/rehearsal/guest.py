@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
@@ -29,7 +30,7 @@ def connect(kubeconfig: Path) -> client.ApiClient:
         raise ConfigurationError(f"there is no {kubeconfig}")
     try:
         found: client.ApiClient = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError, ValueError) as error:
+    except (ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{kubeconfig} is no kubeconfig: {error}") from error
     return found
 
