@@ -127,7 +127,18 @@ module monitoring 'modules/monitoring.bicep' = {
     location: location
     tags: tags
     principalId: identity.outputs.principalId
+  }
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'scaleout-alerts'
+  scope: group
+  params: {
+    token: token
+    location: location
+    tags: tags
     alertEmail: alertEmail
+    workspaceName: monitoring.outputs.workspaceName
     guardRuns: guardMode != 'off'
   }
 }

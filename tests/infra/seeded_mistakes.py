@@ -13,6 +13,7 @@ DURABLE = "infra/modules/durableTask.bicep"
 ENDPOINTS = "infra/modules/privateEndpoints.bicep"
 IDENTITY = "infra/modules/identity.bicep"
 MONITORING = "infra/modules/monitoring.bicep"
+ALERTS = s.ALERTS
 NETWORK = "infra/modules/network.bicep"
 STORAGE = "infra/modules/storage.bicep"
 VAULT = "infra/modules/vaultAccess.bicep"
@@ -32,8 +33,8 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
         "serverFarm: not in SiteProperties",
     ),
     (b.bodies_fit_their_models, NETWORK, "serviceName:", "service:", "subnets[0].properties.delegations[0]"),
-    (b.bodies_fit_their_models, MONITORING, "emailAddress:", "address:", "emailReceivers[0].address: not in"),
-    (b.bodies_fit_their_models, MONITORING, "timeAggregation:", "timeAggregate:", "criteria.allOf[0].timeAggregate"),
+    (b.bodies_fit_their_models, ALERTS, "emailAddress:", "address:", "emailReceivers[0].address: not in"),
+    (b.bodies_fit_their_models, ALERTS, "timeAggregation:", "timeAggregate:", "criteria.allOf[0].timeAggregate"),
     (
         b.bodies_fit_their_models,
         ENDPOINTS,
@@ -46,13 +47,13 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
     (b.bodies_fit_their_models, DATABASE, "assignableScopes: [", "scopes: [", "scopes: not in RoleDefinition"),
     (
         b.bodies_fit_their_models,
-        MONITORING,
+        ALERTS,
         "    groupShortName: 'scaleout'\n    enabled: true\n",
         "    enabled: 1\n",
         "enabled: 1 where bool is wanted",
     ),
     (b.bodies_fit_their_models, DURABLE, "      name: 'Consumption'\n", "", "name is missing, which SchedulerSku"),
-    (b.bodies_fit_their_models, MONITORING, "        name: 'operators'\n", "", "EmailReceiver requires"),
+    (b.bodies_fit_their_models, ALERTS, "        name: 'operators'\n", "", "EmailReceiver requires"),
     (b.bodies_fit_their_models, CLUSTER, "    principalId: principalId\n", "", "principalId is missing"),
     (
         b.bodies_fit_their_models,
@@ -105,10 +106,10 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
         "account.properties.primaryEndpoints.queues",
         "queues is not in Endpoints",
     ),
-    (b.references_exist, MONITORING, "rule.threshold", "rule.treshold", "of rules has no treshold"),
+    (b.references_exist, ALERTS, "rule.threshold", "rule.treshold", "of rules has no treshold"),
     # API versions.
     (b.api_versions_are_known, STORAGE, "@2024-01-01' = {", "@2024-01-01-preview' = {", "2024-01-01-preview"),
-    (b.api_versions_are_known, MONITORING, "workbooks@2023-06-01", "workbooks@2023-07-01", "workbook uses"),
+    (b.api_versions_are_known, ALERTS, "workbooks@2023-06-01", "workbooks@2023-07-01", "workbook uses"),
     (b.api_versions_are_known, VAULT, "vaults/secrets@2023-07-01", "vaults/secrets@2023-17-01", "secrets uses"),
     # Names, parameters, modules, files.
     (b.names_are_declared_and_used, APP, "ResourceId: identityId", "ResourceId: identityld", "identityld is not"),
@@ -140,7 +141,7 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
         "param guardMode string\nparam region string",
         "region is missing",
     ),
-    (b.loaded_files_exist, MONITORING, "workbook.json", "workbooks.json", "workbooks.json is not there"),
+    (b.loaded_files_exist, ALERTS, "workbook.json", "workbooks.json", "workbooks.json is not there"),
     # A missing role, another role's id, too wide a scope, somebody else.
     (g.role_ids_are_right, VAULT, "4633458b-17de", "4633458c-17de", "secretsUser is not role 4633458c"),
     (
@@ -402,6 +403,15 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
         "requireAuthentication is F",
     ),
     (s.hardening_holds, MONITORING, "    DisableLocalAuth: true\n", "", "DisableLocalAuth is {}"),
+    # What stands in the app's way.
+    (s.alerts_stand_in_nobodys_way, ALERTS, "    skipQueryValidation: true\n", "", "validates its query"),
+    (
+        s.alerts_stand_in_nobodys_way,
+        MAIN,
+        "insightsName: monitoring.outputs.insightsName",
+        "insightsName: alerts.outputs.insightsName",
+        "waits for the alerts",
+    ),
     # What the plan refuses.
     (
         s.flex_takes_them,

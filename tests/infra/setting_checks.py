@@ -7,9 +7,10 @@ from functools import cache
 from typing import Any
 
 from bicep_files import Computed, walk
-from project import CODE, PARAMETERS, SAMPLE, Project
+from project import CODE, MAIN, PARAMETERS, SAMPLE, Project
 
 APP = "infra/modules/functionApp.bicep"
+ALERTS = "infra/modules/alerts.bicep"
 PLATFORM = {"IDENTITY_ENDPOINT", "IDENTITY_HEADER"}
 """Set by Azure where a managed identity is. Source: learn.microsoft.com/azure/app-service/overview-managed-identity"""
 HOSTS = re.compile(
@@ -164,6 +165,23 @@ def flex_takes_them(project: Project) -> list[str]:
     return [f"{APP}: {name} is refused on Flex Consumption" for name in found]
 
 
+def alerts_stand_in_nobodys_way(project: Project) -> list[str]:
+    """A rule on a workspace of the same deployment is refused while its tables are not there; the app is made without.
+
+    Source: learn.microsoft.com/azure/templates/microsoft.insights/scheduledqueryrules, `skipQueryValidation`
+    """
+    problems = [
+        f"{path}: {name} validates its query against a workspace that is just being made"
+        for path, file in project.bicep.items()
+        for name, resource in file.created.items()
+        if resource.target.startswith("Microsoft.Insights/scheduledQueryRules")
+        and resource.body["properties"].get("skipQueryValidation") is not True
+    ]
+    modules = project.bicep[MAIN].of("modules")
+    app = next(module for module in modules.values() if APP.endswith(module.target))
+    return problems + [f"{MAIN}: the app waits for the alerts"] * ("alerts." in app.node.text.decode())
+
+
 def _secret_settings(project: Project) -> Iterator[str] | list[str]:
     problems = []
     for name, value in app_settings(project).items():
@@ -233,4 +251,5 @@ CHECKS = (
     nothing_secret_gets_out,
     hardening_holds,
     flex_takes_them,
+    alerts_stand_in_nobodys_way,
 )

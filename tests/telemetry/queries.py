@@ -43,7 +43,7 @@ def workbook_queries() -> list[Query]:
 
 
 def alert_queries() -> list[Query]:
-    rules = (ROOT / "infra/modules/monitoring.bicep").read_text()
+    rules = (ROOT / "infra/modules/alerts.bicep").read_text()
     return [Query(title, text) for title, text in re.findall(r"title: '([^']+)'\n.*\n    query: '([^']+)'", rules)]
 
 
