@@ -127,7 +127,7 @@ def apply_configuration(
     wanted = field_set(configuration, schema)
     others = {other: share for other, share in ownership.items() if other != owner}
     merged = _merge(copy_of(live), configuration, schema)
-    if owner in ownership:
+    if owner in ownership and not ownership[owner].fields <= wanted:  # else there is nothing to prune
         owned = wanted.union(*(share.fields for share in others.values()))
         merged = _prune(merged, ownership[owner].fields, owned, schema)
     changed, removed = changed_fields(live, merged, schema)
@@ -173,13 +173,19 @@ def _merge(live: Any, applied: Any, schema: Schema) -> Any:
 
 
 def _merge_items(live: Sequence[Any], applied: Sequence[Any], schema: Schema) -> list[Any]:
-    before = {element_of(item, schema): item for item in live}
+    """Merge item by item; of several live items with one key none is merged, and all stay unless one is applied."""
+    before: dict[str, list[Any]] = {}
+    for item in live:
+        before.setdefault(element_of(item, schema), []).append(item)
     wanted = {element_of(item, schema): item for item in applied}
-    element = schema.element or ANYTHING
-    return [
-        _merge(before.get(name), wanted[name], element) if name in wanted else before[name]
-        for name in _merged_order(list(before), list(wanted))
-    ]
+    merged: list[Any] = []
+    for name in _merged_order(list(before), list(wanted)):
+        found = before.get(name, [])
+        if name in wanted:
+            merged.append(_merge(found[0] if len(found) == 1 else None, wanted[name], schema.element or ANYTHING))
+        else:
+            merged += found
+    return merged
 
 
 def _merged_order(live: Sequence[str], applied: Sequence[str]) -> list[str]:

@@ -157,3 +157,37 @@ def test_an_item_in_which_another_owns_something_stays() -> None:
     live, ownership = apply(live, ownership, {"spec": {"containers": [{"name": "x", "tty": True}]}}, TWO, POD)
     live, _ = apply(live, ownership, {"spec": {"containers": [{"name": "y"}]}}, ONE, POD)
     assert live["spec"]["containers"] == [{"name": "x", "tty": True}, {"name": "y"}]
+
+
+def names_after(live: str, applied: str) -> str:
+    """Apply containers to containers, named by one letter each."""
+    outcome = apply_configuration(pods(live), {}, pods(applied), ONE, POD, force=True, time="now")
+    return "".join(item["name"] for item in outcome.value["spec"]["containers"])
+
+
+def pods(names: str) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": name} for name in names]}}
+
+
+@pytest.mark.parametrize(
+    ("live", "applied", "merged"),
+    [
+        pytest.param("ab", "c", "abc", id="new items come after those that are there"),
+        pytest.param("ab", "ca", "cab", id="a new item that is applied before a known one comes before it"),
+        pytest.param("abc", "cb", "acb", id="known items are put into the applied order"),
+        pytest.param("abc", "bdc", "abdc", id="a new item stands where it is applied"),
+        pytest.param("aab", "c", "aabc", id="items with the same key stay as they are"),
+        pytest.param("aab", "a", "ab", id="until one of them is applied"),
+    ],
+)
+def test_the_order_of_merged_items(live: str, applied: str, merged: str) -> None:
+    assert names_after(live, applied) == merged
+
+
+@pytest.mark.parametrize("nothing", [{}, None])
+def test_an_empty_map_is_claimed_as_a_whole(nothing: Any) -> None:
+    assert field_set({"data": nothing}, CONFIG_MAP) == {("f:data",)}
+    _, ownership = apply({}, {}, {"data": nothing}, ONE, CONFIG_MAP)
+    stored: dict[str, Any] = {}  # an empty map is not written
+    outcome = apply_configuration(stored, ownership, {"data": {"a": "1"}}, TWO, CONFIG_MAP, force=False, time="now")
+    assert [to_words(conflict.path) for conflict in outcome.conflicts] == [".data"]
