@@ -93,13 +93,15 @@ class TestPaths:
     def test_name_their_target(self, path: str, target: Target) -> None:
         assert parse_path(path) == target
 
-    @pytest.mark.parametrize("path", ["/api/v1/things", "/apis/apps/v1/namespaces/n/deployments/d/nope"])
+    @pytest.mark.parametrize(
+        "path", ["/api/v1/things", "/api/v2/pods", "/apis/apps/v1/namespaces/n/deployments/d/nope"]
+    )
     def test_that_lead_nowhere_are_refused(self, path: str) -> None:
         with pytest.raises(ApiError) as caught:
             parse_path(path)
         assert caught.value.code == 404
 
-    @pytest.mark.parametrize("path", ["/", "/nonsense", "/api/v2/pods", "/apis/nonsense.io/v1/things"])
+    @pytest.mark.parametrize("path", ["/", "/nonsense", "/apis/nonsense.io/v1/things"])
     def test_that_are_not_of_the_api_are_no_pages(self, path: str) -> None:
         with pytest.raises(PageNotFound):
             parse_path(path)

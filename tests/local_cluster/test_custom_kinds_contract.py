@@ -62,6 +62,14 @@ def test_its_group_is_discovered_and_its_objects_are_kept(objects: client.Custom
     assert [each["metadata"]["name"] for each in listed(objects, cluster) or []] == ["r"]
 
 
+@pytest.mark.parametrize("path", [f"/apis/{GROUP}/v9/prometheusrules", f"/apis/{GROUP}/v1/nonsense"])
+@pytest.mark.usefixtures("objects")
+def test_what_its_group_has_not_is_a_404_in_plain_text(cluster: Cluster, path: str) -> None:
+    with pytest.raises(ApiException) as caught:
+        cluster.request("GET", path)
+    assert (caught.value.status, caught.value.body) == (404, "404 page not found\n")
+
+
 def test_what_the_schema_requires_is_required(objects: client.CustomObjectsApi, cluster: Cluster) -> None:
     with refused(422):
         create(objects, cluster, rule() | {"spec": WRONG})
