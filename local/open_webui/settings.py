@@ -6,7 +6,7 @@ Source: Open WebUI 0.12.4, `env.py` and `config.py`.
 import json
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,19 +137,25 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         port=number("PORT", 8080),
         pod_name=environment.get("HOSTNAME", ""),
         mounts=json.loads(environment.get("KUBELET_MOUNTS") or "{}"),
-        misbehaviour=Misbehaviour(
-            ready=true("STANDIN_READY", True),
-            unready_file=environment.get("STANDIN_UNREADY_FILE", ""),
-            delay_file=environment.get("STANDIN_DELAY_FILE", ""),
-            start_seconds=float(environment.get("STANDIN_START_SECONDS") or 0),
-            fail_start=environment.get("STANDIN_FAIL_START", ""),
-            leaked_connections=number("STANDIN_LEAK_CONNECTIONS", 0),
-            idle_in_transaction=number("STANDIN_IDLE_IN_TRANSACTION", 0),
-        ),
+        misbehaviour=_read_misbehaviour(environment, number, true),
     )
     if problems:
         raise StartError("; ".join(problems))
     return settings
+
+
+def _read_misbehaviour(
+    environment: Mapping[str, str], number: Callable[[str, int], int], true: Callable[[str, bool], bool]
+) -> Misbehaviour:
+    return Misbehaviour(
+        ready=true("STANDIN_READY", True),
+        unready_file=environment.get("STANDIN_UNREADY_FILE", ""),
+        delay_file=environment.get("STANDIN_DELAY_FILE", ""),
+        start_seconds=float(environment.get("STANDIN_START_SECONDS") or 0),
+        fail_start=environment.get("STANDIN_FAIL_START", ""),
+        leaked_connections=number("STANDIN_LEAK_CONNECTIONS", 0),
+        idle_in_transaction=number("STANDIN_IDLE_IN_TRANSACTION", 0),
+    )
 
 
 def read_pool(environment: Mapping[str, str], prefix: str, workers: int) -> Pool:

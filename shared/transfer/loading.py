@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -90,19 +90,13 @@ def copy_vectors(
         peak = _run_workers(Load(url, run, catalog, column, careful, limit), batches, several, progress)
         return len(collections), len(catalog.collections), peak
 
-    if stopped:
-        fingerprint = store_fingerprint(store)
-        try:
-            with readable(store, scratch / "stopped", progress=progress) as path:
-                (moved, listed, peak), reader = with_fallback(
-                    store, path, scratch, load, selection=chosen, progress=progress
-                )
-        except TransientError:
+    try:
+        found, reader, fingerprint = _of_one_moment(store, scratch, load, chosen, stopped=stopped, progress=progress)
+    except TransientError:
+        if stopped:
             remove_batches(url, run=run, newer_than=newest)
-            raise
-    else:
-        copy, fingerprint = private_copy(store, scratch, progress=progress)
-        (moved, listed, peak), reader = with_fallback(store, copy, scratch, load, selection=chosen, progress=progress)
+        raise
+    moved, listed, peak = found
     with connected(url) as connection:
         inline_vectors.reset(connection)
         summary = ledger.summary(connection, run)
@@ -119,6 +113,28 @@ def copy_vectors(
         "worker_peak_mb": round(peak),
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _of_one_moment(
+    store: Path,
+    scratch: Path,
+    load: Callable[[Catalog], tuple[int, int, float]],
+    selection: Selection,
+    *,
+    stopped: bool,
+    progress: Progress,
+) -> tuple[tuple[int, int, float], str, str]:
+    """Load from the store as it is at one moment: what `load` returned, which reader it was, the store's fingerprint.
+
+    Raises TransientError when a store that is `stopped` was written meanwhile.
+    """
+    if not stopped:
+        copy, fingerprint = private_copy(store, scratch, progress=progress)
+        return *with_fallback(store, copy, scratch, load, selection=selection, progress=progress), fingerprint
+    fingerprint = store_fingerprint(store)
+    with readable(store, scratch / "stopped", progress=progress) as path:
+        found, reader = with_fallback(store, path, scratch, load, selection=selection, progress=progress)
+    return found, reader, fingerprint
 
 
 def _start(

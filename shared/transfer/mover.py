@@ -19,6 +19,8 @@ from .progress import JsonLines
 from .selection import Selection
 
 Command = Callable[[argparse.Namespace, JsonLines], dict[str, Any]]
+Add = Callable[..., argparse.ArgumentParser]
+"""Name, command, help, and the names of the shared options that it takes; returns its parser."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,36 +51,49 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser; every command has its own `--help`."""
     top = argparse.ArgumentParser(prog="mover", description="Moves Open WebUI's vectors and files. Prints JSON lines.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    data, scratch, target, source, run, selection = _shared_options()
 
-    def add(name: str, command: Command, help: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=help, description=help, parents=list(parents))
+    shared = _shared_options()
+
+    def add(name: str, command: Command, help: str, options: str = "") -> argparse.ArgumentParser:
+        parents = [shared[option] for option in options.split()]
+        one = commands.add_parser(name, help=help, description=help, parents=parents)
         one.set_defaults(command=command)
         return one
 
-    one = add("inspect", _inspect, "report what is there and every problem, changing nothing", data, scratch, selection)
+    for group in (_add_looking, _add_files, _add_vectors, _add_around_the_stop):
+        group(add)
+    return top
+
+
+def _add_looking(add: Add) -> None:
+    one = add("inspect", _inspect, "report what is there and every problem, changing nothing", "data scratch selection")
     one.add_argument(
         "--database", action="store_true", help="also look at document_chunk and for orphans, through DATABASE_URL"
     )
     one.add_argument(
         "--column-dimension", type=int, default=1536, help="dimension that document_chunk has or will have (1536)"
     )
-    add("archive", _archive, "write vector_db as a checksummed archive to the target", data, scratch, target)
-    one = add("copy-files", _copy_files, "copy uploads/ and cache/, resumable and verified", source, target)
+    one = add("probe", _probe, "report what this replica sees", "data")
+    one.add_argument("--sample", type=int, default=10, help="chunks to search for (10)")
+
+
+def _add_files(add: Add) -> None:
+    add("archive", _archive, "write vector_db as a checksummed archive to the target", "data scratch target")
+    one = add("copy-files", _copy_files, "copy uploads/ and cache/, resumable and verified", "source target")
     one.add_argument("--delta", action="store_true", help="also delete copies whose source disappeared since")
-    add("verify-files", _verify_files, "compare every file by checksum", source, target)
-    add("remove-files", _remove_files, "undo copy-files: remove exactly what was copied and is unchanged", target)
-    one = add("create-table", _create_table, "create document_chunk as Open WebUI makes it, primary key only", run)
+    add("verify-files", _verify_files, "compare every file by checksum", "source target")
+    add("remove-files", _remove_files, "undo copy-files: remove exactly what was copied and is unchanged", "target")
+
+
+def _add_vectors(add: Add) -> None:
+    one = add("create-table", _create_table, "create document_chunk as Open WebUI makes it, primary key only", "run")
     one.add_argument("--dimension", type=int, default=1536, help="PGVECTOR_INITIALIZE_MAX_VECTOR_LENGTH (1536)")
     one.add_argument("--halfvec", action="store_true", help="PGVECTOR_USE_HALFVEC=true")
     one = add(
         "copy-vectors",
         _copy_vectors,
         "copy every row from a consistent private copy of the store",
-        data,
-        scratch,
-        run,
-        selection,
+        "data scratch run selection",
     )
     one.add_argument("--delta", action="store_true", help="after the stop: only what changed since the bulk pass")
     one.add_argument("--verify", action="store_true", help="then compare what was copied, while Open WebUI serves")
@@ -87,55 +102,44 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--throttle", type=float, default=0, metavar="ROWS_PER_S", help="most rows a second, 0 for no limit"
     )
-    one = add("verify-vectors", _verify_vectors, "compare counts, digests and searches", data, scratch, run, selection)
+    one = add("verify-vectors", _verify_vectors, "compare counts, digests and searches", "data scratch run selection")
     one.add_argument("--full", action="store_true", help="also compare every row, read back")
     one.add_argument(
         "--incremental", action="store_true", help="digests only of what changed since the last verification"
     )
     one.add_argument("--repair", action="store_true", help="copy rows that differ again")
     one.add_argument("--samples", type=int, default=20, help="sampled queries (20)")
+    one = add("build-indexes", _build_indexes, "build the indexes side by side and measure the recall")
+    one.add_argument("--plan", metavar="JSON", help="an index plan; by default chosen from the table")
+    add("remove-vectors", _remove_vectors, "undo copy-vectors: remove exactly the copied rows", "run")
+
+
+def _add_around_the_stop(add: Add) -> None:
     add(
         "catch-up",
         _catch_up,
         "just before the stop: carry over what changed since the bulk pass, while Open WebUI serves",
-        data,
-        target,
-        scratch,
-        run,
-        selection,
+        "data target scratch run selection",
     )
     one = add(
         "finish",
         _finish,
         "after the stop: carry the last changes of files and vectors over and verify what changed",
-        data,
-        target,
-        scratch,
-        run,
-        selection,
+        "data target scratch run selection",
     )
     one.add_argument(
         "--wait-for", type=Path, metavar="FILE", help="load everything, then begin when this file is there"
     )
-    one = add("build-indexes", _build_indexes, "build the indexes side by side and measure the recall")
-    one.add_argument("--plan", metavar="JSON", help="an index plan; by default chosen from the table")
-    add("remove-vectors", _remove_vectors, "undo copy-vectors: remove exactly the copied rows", run)
     one = add(
         "carry-back",
         _carry_back,
         "take back to the stopped store and the disk what was written since the switch",
-        data,
-        scratch,
-        run,
-        selection,
+        "data scratch run selection",
     )
     one.add_argument("--files", type=Path, required=True, help="the share")
-    one = add("probe", _probe, "report what this replica sees", data)
-    one.add_argument("--sample", type=int, default=10, help="chunks to search for (10)")
-    return top
 
 
-def _shared_options() -> tuple[argparse.ArgumentParser, ...]:
+def _shared_options() -> dict[str, argparse.ArgumentParser]:
     data, scratch, target, source, run, selection = (argparse.ArgumentParser(add_help=False) for _ in range(6))
     data.add_argument("--data", type=Path, required=True, help="Open WebUI's DATA_DIR, which holds vector_db/")
     scratch.add_argument(
@@ -149,7 +153,14 @@ def _shared_options() -> tuple[argparse.ArgumentParser, ...]:
     selection.add_argument(
         "--chroma-database", default=os.environ.get("CHROMA_DATABASE", "default_database"), help="CHROMA_DATABASE"
     )
-    return data, scratch, target, source, run, selection
+    return {
+        "data": data,
+        "scratch": scratch,
+        "target": target,
+        "source": source,
+        "run": run,
+        "selection": selection,
+    }
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
