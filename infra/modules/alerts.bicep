@@ -81,37 +81,39 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(alertE
   }
 }
 
-resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
-  name: 'alert-scaleout-${rule.name}-${token}'
-  location: location
-  tags: tags
-  properties: {
-    displayName: rule.title
-    // The workspace is made in the same deployment: its tables are not there yet when the query would be tried.
-    skipQueryValidation: true
-    severity: rule.severity
-    enabled: guardRuns || rule.name != 'guard-silent'
-    scopes: [
-      workspace.id
-    ]
-    evaluationFrequency: 'PT5M'
-    windowSize: rule.window
-    criteria: {
-      allOf: [
-        {
-          query: rule.query
-          timeAggregation: 'Count'
-          operator: rule.operator
-          threshold: rule.threshold
-        }
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+  for rule in rules: {
+    name: 'alert-scaleout-${rule.name}-${token}'
+    location: location
+    tags: tags
+    properties: {
+      displayName: rule.title
+      // The workspace is made in the same deployment: its tables are not there yet when the query would be tried.
+      skipQueryValidation: true
+      severity: rule.severity
+      enabled: guardRuns || rule.name != 'guard-silent'
+      scopes: [
+        workspace.id
       ]
-    }
-    autoMitigate: true
-    actions: {
-      actionGroups: empty(alertEmail) ? [] : [ people!.id ]
+      evaluationFrequency: 'PT5M'
+      windowSize: rule.window
+      criteria: {
+        allOf: [
+          {
+            query: rule.query
+            timeAggregation: 'Count'
+            operator: rule.operator
+            threshold: rule.threshold
+          }
+        ]
+      }
+      autoMitigate: true
+      actions: {
+        actionGroups: empty(alertEmail) ? [] : [people!.id]
+      }
     }
   }
-}]
+]
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   name: guid(workspace.id, 'scaleout')

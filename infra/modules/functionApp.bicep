@@ -120,42 +120,47 @@ resource noDeployPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicie
 resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
   parent: app
   name: 'appsettings'
-  properties: union({
-    // The host: storage and telemetry through the identity.
-    AzureWebJobsStorage__credential: 'managedidentity'
-    AzureWebJobsStorage__clientId: identityClientId
-    AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
-    AzureWebJobsStorage__queueServiceUri: account.properties.primaryEndpoints.queue
-    AzureWebJobsStorage__tableServiceUri: account.properties.primaryEndpoints.table
-    APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
-    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
-    // Telemetry goes to the component above and nowhere else: no usage statistics, no remote configuration of the exporter.
-    APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
-    APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
-    // The worker gives every invocation the host's trace context, and the app sends its own telemetry.
-    PYTHON_ENABLE_OPENTELEMETRY: 'true'
-    AzureFunctionsJobHost__extensions__durableTask__hubName: hub
-    // The app: shared/settings.py says what each is for.
-    AZURE_CLIENT_ID: identityClientId
-    SCALEOUT_SUBSCRIPTION_ID: subscription().subscriptionId
-    SCALEOUT_RESOURCE_GROUP: clusterResourceGroup
-    SCALEOUT_CLUSTER: clusterName
-    SCALEOUT_KEY_VAULT: 'https://${keyVaultName}${environment().suffixes.keyvaultDns}'
-    SCALEOUT_POSTGRES_SERVER: postgresServer
-    SCALEOUT_POSTGRES_RESOURCE_GROUP: postgresResourceGroup
-    SCALEOUT_POSTGRES_AUTH: postgresAuth
-    SCALEOUT_POSTGRES_ENTRA_USER: last(split(identityId, '/'))
-    SCALEOUT_POSTGRES_SSLMODE: 'verify-full'
-    SCALEOUT_POSTGRES_SSLROOTCERT: ''
-    SCALEOUT_POSTGRES_PGBOUNCER_PORT: '6432'
-    SCALEOUT_GUARD_SCHEDULE: guardSchedule
-    SCALEOUT_GUARD_MODE: guardMode
-    SCALEOUT_GUARD_TARGETS: guardTargets
-  }, empty(schedulerEndpoint) ? {} : {
-    AzureFunctionsJobHost__extensions__durableTask__storageProvider__type: 'azureManaged'
-    AzureFunctionsJobHost__extensions__durableTask__storageProvider__connectionStringName: 'DURABLE_TASK_SCHEDULER'
-    DURABLE_TASK_SCHEDULER: 'Endpoint=${schedulerEndpoint};Authentication=ManagedIdentity;ClientID=${identityClientId}'
-  })
+  properties: union(
+    {
+      // The host: storage and telemetry through the identity.
+      AzureWebJobsStorage__credential: 'managedidentity'
+      AzureWebJobsStorage__clientId: identityClientId
+      AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
+      AzureWebJobsStorage__queueServiceUri: account.properties.primaryEndpoints.queue
+      AzureWebJobsStorage__tableServiceUri: account.properties.primaryEndpoints.table
+      APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+      // Telemetry goes to the component above and nowhere else: no usage statistics, no remote configuration of the exporter.
+      APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
+      APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
+      // The worker gives every invocation the host's trace context, and the app sends its own telemetry.
+      PYTHON_ENABLE_OPENTELEMETRY: 'true'
+      AzureFunctionsJobHost__extensions__durableTask__hubName: hub
+      // The app: shared/settings.py says what each is for.
+      AZURE_CLIENT_ID: identityClientId
+      SCALEOUT_SUBSCRIPTION_ID: subscription().subscriptionId
+      SCALEOUT_RESOURCE_GROUP: clusterResourceGroup
+      SCALEOUT_CLUSTER: clusterName
+      SCALEOUT_KEY_VAULT: 'https://${keyVaultName}${environment().suffixes.keyvaultDns}'
+      SCALEOUT_POSTGRES_SERVER: postgresServer
+      SCALEOUT_POSTGRES_RESOURCE_GROUP: postgresResourceGroup
+      SCALEOUT_POSTGRES_AUTH: postgresAuth
+      SCALEOUT_POSTGRES_ENTRA_USER: last(split(identityId, '/'))
+      SCALEOUT_POSTGRES_SSLMODE: 'verify-full'
+      SCALEOUT_POSTGRES_SSLROOTCERT: ''
+      SCALEOUT_POSTGRES_PGBOUNCER_PORT: '6432'
+      SCALEOUT_GUARD_SCHEDULE: guardSchedule
+      SCALEOUT_GUARD_MODE: guardMode
+      SCALEOUT_GUARD_TARGETS: guardTargets
+    },
+    empty(schedulerEndpoint)
+      ? {}
+      : {
+          AzureFunctionsJobHost__extensions__durableTask__storageProvider__type: 'azureManaged'
+          AzureFunctionsJobHost__extensions__durableTask__storageProvider__connectionStringName: 'DURABLE_TASK_SCHEDULER'
+          DURABLE_TASK_SCHEDULER: 'Endpoint=${schedulerEndpoint};Authentication=ManagedIdentity;ClientID=${identityClientId}'
+        }
+  )
 }
 
 resource signIn 'Microsoft.Web/sites/config@2024-04-01' = if (!empty(authClientId)) {

@@ -10,17 +10,21 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
   name: keyVaultName
 }
 
-resource secrets 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = [for secret in secretNames: {
-  parent: vault
-  name: secret
-}]
-
-resource grants 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (secret, i) in secretNames: {
-  name: guid(vault.id, secret, principalId, secretsUser)
-  scope: secrets[i]
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', secretsUser)
-    principalId: principalId
-    principalType: 'ServicePrincipal'
+resource secrets 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = [
+  for secret in secretNames: {
+    parent: vault
+    name: secret
   }
-}]
+]
+
+resource grants 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for (secret, i) in secretNames: {
+    name: guid(vault.id, secret, principalId, secretsUser)
+    scope: secrets[i]
+    properties: {
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', secretsUser)
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+    }
+  }
+]

@@ -75,7 +75,7 @@ def references_exist(project: Project) -> list[str]:
 
 def _item_problems(file: BicepFile, symbol: str, step: str) -> Iterator[str]:
     """A loop's variable runs over a list that stands in the file: each of its items has what is read."""
-    for variable in re.findall(rf"\[for \(?{symbol}(?:, \w+\))? in (\w+)", file.text):
+    for variable in re.findall(rf"\[\s*for \(?{symbol}(?:, \w+\))? in (\w+)", file.text):
         items = file.of("variables")[variable].body if variable in file.of("variables") else []
         if isinstance(items, list) and any(isinstance(item, dict) and step not in item for item in items):
             yield f"an item of {variable} has no {step}"

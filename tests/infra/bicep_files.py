@@ -1,7 +1,7 @@
 """Bicep files as data: declarations, bodies, and which names stand for what, read from the syntax tree.
 
-No Bicep compiler is to be had from the package registries: those of PyPI and npm call one that must be installed. So
-the grammar of tree-sitter reads the text, and this module makes values of it. What the grammar or this reader does not
+The compiler is a program of 120 MB that not everybody has (`SCALEOUT_BICEP` names it: test_infra_compiler.py). So the
+grammar of tree-sitter reads the text, and this module makes values of it. What the grammar or this reader does not
 know is refused with its line (`NotUnderstood`), so that no check passes over what it did not see.
 """
 

@@ -213,7 +213,7 @@ def _grants(file: BicepFile) -> Iterator[tuple[str, str]]:
 
 def _roles(file: BicepFile, declaration: str, expression: str) -> Iterator[str]:
     """The roles that `roleDefinitionId` may name: a variable, a definition's id, or what a loop runs over."""
-    loops = dict(re.findall(r"\[for \(?(\w+)(?:, \w+\))? in (\w+)", declaration))
+    loops = dict(re.findall(r"\[\s*for \(?(\w+)(?:, \w+\))? in (\w+)", declaration))
     variables = file.of("variables")
     for name in re.findall(r"\b[A-Za-z_]\w*", re.sub(r"'[^']*'|\.\w+", "", expression)):
         over = loops.get(name, name)

@@ -116,7 +116,7 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
     (b.names_are_declared_and_used, APP, "${keyVaultName}", "${vaultName}", "keyVaultName is not used"),
     (b.names_are_declared_and_used, VAULT, "for secret in secretNames", "for secret in names", "names is not declared"),
     (b.names_are_declared_and_used, ENDPOINTS, "zones[i].id", "zones[n].id", "n is not declared"),
-    (b.names_are_declared_and_used, STORAGE, "take(name, 24)", "takes(name, 24)", "takes is not declared"),
+    (b.names_are_declared_and_used, MAIN, "toLower(unique", "lower(unique", "lower is not declared"),
     (b.names_are_declared_and_used, MAIN, "@minLength(1)", "@minimum(1)", "function minimum is not declared"),
     (b.modules_get_what_they_take, MAIN, "    guardMode: guardMode\n", "", "functionApp needs guardMode"),
     (b.modules_get_what_they_take, MAIN, "    serverName: postgres", "    server: postgres", "does not take server"),
@@ -158,7 +158,7 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
         "/roleDefinitions', 'b24988ac-6180-42a0-ab88-20f7382dd24c')",
         "a bare id b24988ac",
     ),
-    (g.roles_are_granted, STORAGE, ", tableDataContributor ]", " ]", "nobody is granted tableDataContributor"),
+    (g.roles_are_granted, STORAGE, ", tableDataContributor]", "]", "nobody is granted tableDataContributor"),
     (g.roles_are_granted, STORAGE, "  scope: account\n", "", "granted on the whole resource group"),
     (
         g.roles_are_granted,
