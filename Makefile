@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 PY := .venv/bin/python
-CHECKED := api phases shared local $(wildcard function_app.py)
+CHECKED := api phases shared local benchmarks/guard_simulation $(wildcard function_app.py)
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 export PYTHONDONTWRITEBYTECODE :=
 

@@ -13,17 +13,17 @@ from api import guard as guard_api
 from api import handbooks, metrics, migrations, pages
 from api import permissions as permissions_api
 from api.guard_runs import RunsOfDeployment
-from phases.catalogue import PHASES
-from phases.execution import as_activity
-from phases.guard_entity import GuardMemory
-from phases.health_guard import ACT, GUARD_ENTITY, OBSERVE, guard
-from phases.migration import RUN_ENTITY, migrate, roll_back
+from phases.guard.entity import GuardMemory
+from phases.guard.orchestrator import ACT, GUARD_ENTITY, OBSERVE, guard
+from phases.run.activity import as_activity
+from phases.run.catalogue import PHASES
+from phases.run.orchestrator import RUN_ENTITY, migrate, roll_back
 from shared.adapters import azure_monitor
 from shared.adapters.composition import connector
-from shared.adapters.guard import GuardConnector
+from shared.adapters.guard_sources import GuardConnector
 from shared.guard.ports import GuardPorts
-from shared.guarded import Guarded, read_guarded
-from shared.settings import read_settings
+from shared.guard.targets import Guarded, read_guarded
+from shared.model.settings import read_settings
 
 settings = read_settings(os.environ)
 guarded = read_guarded(settings.guard_targets, settings.target_defaults())

@@ -1,1 +1,1 @@
-"""The HTTP interface: reads requests, starts and steers runs, shows them. Decides nothing about migrations."""
+"""HTTP and timers: reads requests, starts and steers runs, shows them. Decides nothing about migrations."""

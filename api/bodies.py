@@ -6,7 +6,7 @@ An approval is one only where it says `"approved": true`, and where a phase asks
 import json
 from typing import Any
 
-from shared.requests import InvalidRequest
+from shared.model.request_parsing import InvalidRequest
 from shared.wire import JsonObject
 
 LONGEST_REASON = 500

@@ -16,15 +16,15 @@ from api import durable
 from api.bodies import read_json
 from api.guard_runs import RunsOfDeployment
 from api.migrations import answer, bad_request
-from phases.guard_entity import read_memory
-from phases.guard_memory import Memory
-from phases.guard_steps import act_on, observe_deployment
-from phases.health_guard import GUARD_ENTITY, Deed, Tick, instance_of
-from shared.background import begin
+from phases.guard.activities import act_on, observe_deployment
+from phases.guard.entity import read_memory
+from phases.guard.memory import Memory
+from phases.guard.orchestrator import GUARD_ENTITY, Deed, Tick, instance_of
 from shared.guard.ports import GuardPorts
 from shared.guard.readings import Reading
-from shared.guarded import Guarded
-from shared.requests import InvalidRequest
+from shared.guard.targets import Guarded
+from shared.model.request_parsing import InvalidRequest
+from shared.threads import begin
 from shared.wire import JsonObject, from_wire, to_wire
 
 log = logging.getLogger(__name__)

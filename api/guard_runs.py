@@ -11,7 +11,7 @@ from api import durable, rollbacks
 from api.runs import Run
 from shared.errors import PermanentError, TransientError
 from shared.guard.readings import MigrationState
-from shared.model import Mode, RunState
+from shared.model.migration import Mode, RunState
 
 RESTARTS_PODS = frozenset({"cut_over", "scale_out", "load_test"})
 """Phases that stop, replace or add pods on purpose."""

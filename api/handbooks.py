@@ -8,9 +8,9 @@ import azure.functions as func
 from api import durable, runs
 from api.migrations import answer, links
 from api.runs import Run
-from shared.documents import to_html, to_markdown
-from shared.handbook import SKIPPED, Occasion, for_later_phases, handbook
-from shared.model import Mode
+from shared.model.migration import Mode
+from shared.rendering.documents import to_html, to_markdown
+from shared.report.handbook import SKIPPED, Occasion, for_later_phases, handbook
 from shared.wire import JsonObject
 
 FORMATS = {"html": (to_html, "text/html"), "markdown": (to_markdown, "text/markdown")}

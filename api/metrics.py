@@ -12,11 +12,11 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from api import durable
-from phases.guard_entity import read_memory
-from phases.guard_memory import Memory
-from phases.health_guard import GUARD_ENTITY
-from shared.exposition import END, FORMAT, OPEN_METRICS, Sample, family
-from shared.guarded import Guarded
+from phases.guard.entity import read_memory
+from phases.guard.memory import Memory
+from phases.guard.orchestrator import GUARD_ENTITY
+from shared.guard.targets import Guarded
+from shared.rendering.prometheus_text import END, FORMAT, OPEN_METRICS, Sample, family
 
 GAUGES = {
     "scaleout_replicas_wanted": ("replicas", 1.0, "Replicas that the Deployment asks for."),

@@ -9,8 +9,8 @@ import azure.functions as func
 
 from api import durable, rollbacks, runs
 from api.bodies import read_json, read_order
+from shared.model.request_parsing import InvalidRequest, parse_request
 from shared.names import short_run
-from shared.requests import InvalidRequest, parse_request
 from shared.wire import to_wire
 
 EVENTS = {"approve": "approval", "pause": "pause", "resume": "resume", "abort": "stop", "rollback": "stop"}

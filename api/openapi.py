@@ -8,7 +8,7 @@ import msgspec
 from api.guard import LONGEST_PAUSE_MINUTES
 from api.migrations import EVENTS
 from api.permissions import LOAD_TEST_SECRET
-from shared.model import MigrationRequest, Target
+from shared.model.migration import MigrationRequest, Target
 
 STATUS = {
     "type": "object",

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import azure.functions as func
 
 from api.migrations import answer
-from phases.permissions import Answer, check, missing
-from shared.model import Options, Target
-from shared.ports import Ports
-from shared.requests import InvalidRequest, parse_request
+from phases.reading.permissions import Answer, check, missing
+from shared.model.migration import Options, Target
+from shared.model.ports import Ports
+from shared.model.request_parsing import InvalidRequest, parse_request
 from shared.wire import to_wire
 
 LOAD_TEST_SECRET = "load_test_secret"  # noqa: S105 - the name of a parameter

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from shared.model import RunState
+from shared.model.migration import RunState
 from shared.wire import JsonObject
 
 RUN_ID = re.compile(r"(?P<key>.+)-(?P<number>\d{4})(?P<rollback>-rollback-\d+)?")

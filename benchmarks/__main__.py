@@ -24,12 +24,13 @@ import psycopg
 
 from benchmarks import deltas, limit, recall, report
 from local.postgres import Postgres
-from shared.transfer import document_chunk, ledger_schema
-from shared.transfer.copy_binary import VectorColumn
-from shared.transfer.index_plan import IndexPlan
-from shared.transfer.indexes import build_indexes
-from shared.transfer.loading import copy_vectors
-from shared.transfer.verification import verify_vectors
+from shared.transfer.ledger import ledger_schema
+from shared.transfer.load.bulk import copy_vectors
+from shared.transfer.pgvector import document_chunk
+from shared.transfer.pgvector.index_plan import IndexPlan
+from shared.transfer.pgvector.indexes import build_indexes
+from shared.transfer.rows.copy_binary import VectorColumn
+from shared.transfer.verify.verification import verify_vectors
 
 ROOT = Path(__file__).parents[1]
 SIZES = ((10_000, 384), (100_000, 384), (300_000, 384), (20_000, 1536))

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.transfer.catching_up import catch_up
-from shared.transfer.finishing import finish, verify_copy
-from shared.transfer.indexes import build_indexes
-from shared.transfer.loading import copy_vectors
+from shared.transfer.load.bulk import copy_vectors
+from shared.transfer.pgvector.indexes import build_indexes
+from shared.transfer.steps.catch_up import catch_up
+from shared.transfer.steps.finish import finish, verify_copy
 
 RUN = "bench"
 SHARE_OF_ROWS = 100  # one row in so many changes during the bulk pass

@@ -31,24 +31,24 @@ from kubernetes import config
 from api import guard as guard_api
 from benchmarks.report import GUARD
 from local.postgres import Postgres
-from phases import health_guard
-from phases.guard_entity import GuardMemory, read_memory
-from phases.guard_memory import Memory, decide
-from phases.guard_steps import observe_deployment
-from phases.health_guard import ACT, GUARD_ENTITY, OBSERVE
+from phases.guard import orchestrator
+from phases.guard.activities import observe_deployment
+from phases.guard.entity import GuardMemory, read_memory
+from phases.guard.memory import Memory, decide
+from phases.guard.orchestrator import ACT, GUARD_ENTITY, OBSERVE
 from shared.adapters.cluster import KubernetesCluster
-from shared.adapters.guard import main_container
+from shared.adapters.guard_sources import main_container
 from shared.adapters.replica_health import ReplicasOfDeployment
 from shared.adapters.session_statistics import PostgresSessions
-from shared.connection_budget import ServerLimits, split_pools
-from shared.deployments import parse_database_url
 from shared.guard.observation import observe
 from shared.guard.policy import Policy
 from shared.guard.ports import GuardPorts
 from shared.guard.readings import Answer, Connections, Deployment, MigrationState, Pod, Reading, Sessions
+from shared.guard.targets import Guarded
 from shared.guard.workload import ClusterWorkload
-from shared.guarded import Guarded
-from shared.model import Target
+from shared.kubernetes.deployments import parse_database_url
+from shared.model.migration import Target
+from shared.sizing.connection_budget import ServerLimits, split_pools
 from shared.wire import from_wire, to_wire
 
 ROOT = Path(__file__).parents[1]
@@ -143,9 +143,11 @@ http.server.ThreadingHTTPServer((os.environ.get("HOST") or "127.0.0.1", 8080), H
 def _cluster(folder: Path) -> Iterator[KubernetesCluster]:
     """The local cluster with a Deployment of three that answer."""
     with ExitStack() as stack:
-        ready = stack.enter_context(_process("local.cluster", "--dir", str(folder / "cluster")))
+        ready = stack.enter_context(_process("local.kubernetes", "--dir", str(folder / "cluster")))
         kubeconfig = ready["kubeconfig"]
-        stack.enter_context(_process("local.kubelet", "--kubeconfig", kubeconfig, "--dir", str(folder / "kubelet")))
+        stack.enter_context(
+            _process("local.kubernetes.kubelet", "--kubeconfig", kubeconfig, "--dir", str(folder / "kubelet"))
+        )
         api = KubernetesCluster(NAMESPACE, lambda: config.new_client_from_config(kubeconfig))
         api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         api.apply(_deployment())
@@ -266,7 +268,7 @@ def _worker(address: str) -> Any:
         return to_wire(observe_deployment(ports, guarded, datetime.fromisoformat(payload["at"])))
 
     hub = worker.TaskHubGrpcWorker(host_address=address, data_converter=FunctionsDataConverter())
-    hub.add_orchestrator(health_guard.guard)
+    hub.add_orchestrator(orchestrator.guard)
     hub.add_entity(GuardMemory, name=GUARD_ENTITY)
     hub._registry.add_named_activity(OBSERVE, look)
     hub._registry.add_named_activity(ACT, lambda _context, _payload: {"done": [], "error": ""})
@@ -285,7 +287,7 @@ def _tick_all(address: str, fleet: list[Guarded], number: int) -> None:
     asyncio.run(start())
     durable = client.TaskHubGrpcClient(host_address=address, data_converter=FunctionsDataConverter())
     for each in fleet:
-        durable.wait_for_orchestration_completion(health_guard.instance_of(each.key), timeout=600)
+        durable.wait_for_orchestration_completion(orchestrator.instance_of(each.key), timeout=600)
     for each in (fleet[0], fleet[-1]):
         found = durable.get_entity(EntityInstanceId(GUARD_ENTITY, each.key), include_state=True)
         state = found.get_state() if found else None

@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.transfer import document_chunk, inline_vectors, ledger, ledger_schema
-from shared.transfer.batches import MOST_ROWS, BatchWriter, Part, batches_of
-from shared.transfer.chroma_catalog import Collection, read_catalog
-from shared.transfer.chroma_store import ChromaStore
-from shared.transfer.copy_binary import HEADER, TRAILER, VectorColumn, pack
-from shared.transfer.database import connected, conninfo
-from shared.transfer.loading import tune_process
-from shared.transfer.rows import Rows
+from shared.transfer.chroma.catalog import Collection, read_catalog
+from shared.transfer.chroma.store import ChromaStore
+from shared.transfer.ledger import ledger, ledger_schema
+from shared.transfer.load.batches import MOST_ROWS, BatchWriter, Part, batches_of
+from shared.transfer.load.bulk import tune_process
+from shared.transfer.pgvector import document_chunk, toast
+from shared.transfer.pgvector.database import connected, conninfo
+from shared.transfer.rows.copy_binary import HEADER, TRAILER, VectorColumn, pack
+from shared.transfer.rows.rows import Rows
 
 COLUMN = VectorColumn(1536)
 
@@ -68,7 +69,7 @@ def time_psql(
     """Return seconds that psql needs for the packed bytes, in as many sessions as `connections`."""
     if in_line:
         with connected(url) as connection:
-            inline_vectors.keep_in_line(connection, COLUMN)
+            toast.keep_in_line(connection, COLUMN)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for part in range(connections):
@@ -117,7 +118,7 @@ def time_load(url: str, collections: list[Collection], rows: dict[str, Rows], co
     """Return seconds of our load stage in as many processes."""
     with connected(url) as connection:
         ledger_schema.require(connection)
-        inline_vectors.keep_in_line(connection, COLUMN)
+        toast.keep_in_line(connection, COLUMN)
         ledger.start_run(connection, "load")
         ledger.add_collections(
             connection, "load", [ledger.CopiedCollection(c.id, c.name, c.dimension or 0, 1) for c in collections]

@@ -6,10 +6,10 @@ from typing import Any
 
 import psycopg
 
-from shared.transfer.copy_binary import VectorColumn
-from shared.transfer.database import connected
-from shared.transfer.indexes import VECTOR_INDEX, build_indexes
-from shared.transfer.recall import measure_recall
+from shared.transfer.pgvector.database import connected
+from shared.transfer.pgvector.indexes import VECTOR_INDEX, build_indexes
+from shared.transfer.pgvector.recall import measure_recall
+from shared.transfer.rows.copy_binary import VectorColumn
 
 SAMPLES = 30
 

@@ -15,14 +15,15 @@ from fix_recordings import all_cases, all_exceptions
 
 from api.openapi import document
 from local.functions.engine.differences import DIFFERENCES
-from local.monitoring_files import DEFAULT_TARGET
-from phases.catalogue import PHASES
-from phases.findings import PERMISSIONS, SNAPSHOT_PERMISSIONS
-from phases.permissions import questions
+from local.prometheus.monitoring_files import DEFAULT_TARGET
+from phases.reading.permissions import questions
+from phases.reading.problems import PERMISSIONS, SNAPSHOT_PERMISSIONS
+from phases.run.catalogue import PHASES
 from phases.validate import CRITERIA
-from shared import errors, model
-from shared.monitoring import alerts as rules_of
-from shared.settings import Settings
+from shared import errors
+from shared.alerting.alert_rules import alerts as rules_of
+from shared.model import migration
+from shared.model.settings import Settings
 from shared.telemetry import CATALOGUE
 
 
@@ -67,7 +68,7 @@ def settings() -> str:
 
 def request_fields(name: str) -> str:
     """Fields of `Target` or `Options`."""
-    kind = getattr(model, name)
+    kind = getattr(migration, name)
     described = _field_docs(kind)
     rows = []
     for f in dataclasses.fields(kind):

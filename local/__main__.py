@@ -110,7 +110,7 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 @cli.command("guard-sim", context_settings=PASSED_ON)
 def guard_sim(context: typer.Context) -> None:
     """Play recorded troubles to the health guard, beside HPA and KEDA."""
-    from local.guard_sim import main as simulate
+    from benchmarks.guard_simulation import main as simulate
 
     raise typer.Exit(simulate(context.args))
 
@@ -131,7 +131,7 @@ def monitoring(
     ] = None,
 ) -> None:
     """Write alert rules, scrape configuration and dashboard for an installation's names."""
-    from local.monitoring_files import DEFAULT_TARGET, write
+    from local.prometheus.monitoring_files import DEFAULT_TARGET, write
 
     named = _pairs(target, "--target")
     if unknown := named.keys() - {field.name for field in dataclasses.fields(DEFAULT_TARGET)}:

@@ -28,9 +28,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from shared.transfer.copying import CopyOptions, copy
+from shared.transfer.chroma.selection import Selection
 from shared.transfer.errors import ConfigurationError, TransferError
-from shared.transfer.selection import Selection
+from shared.transfer.steps.whole_copy import CopyOptions, copy
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 

@@ -5,10 +5,10 @@ Read from a consistent copy while Open WebUI serves. Undo keeps the archive: it 
 
 from dataclasses import dataclass
 
-from shared import mover
 from shared.errors import UnsupportedDeployment
-from shared.model import Brief, Change, Progress
-from shared.ports import Ports
+from shared.model.migration import Brief, Change, Progress
+from shared.model.ports import Ports
+from shared.programs import mover_job
 
 FOLDER = "backup"
 """On the share."""
@@ -16,7 +16,7 @@ FOLDER = "backup"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    job: mover.MoverJob
+    job: mover_job.MoverJob
     changes: tuple[Change, ...] = ()
 
 
@@ -25,15 +25,15 @@ def plan(brief: Brief, ports: Ports) -> Plan:
     if facts is None:
         raise UnsupportedDeployment("the preflight could not read the Deployment")
     return Plan(
-        job=mover.job_for(
-            brief, facts, "backup", ("archive", "--data", mover.SOURCE, "--target", f"{mover.FILES}/{FOLDER}")
+        job=mover_job.job_for(
+            brief, facts, "backup", ("archive", "--data", mover_job.SOURCE, "--target", f"{mover_job.FILES}/{FOLDER}")
         ),
         changes=(Change("create", "archive", f"{target.files_claim}/{FOLDER}", "vector_db, with its checksum"),),
     )
 
 
 def apply(plan: Plan, ports: Ports) -> Progress:
-    return mover.advance(ports.cluster, plan.job, "archiving vector_db")
+    return mover_job.advance(ports.cluster, plan.job, "archiving vector_db")
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:

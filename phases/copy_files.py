@@ -5,16 +5,16 @@ The cut-over copies what changed meanwhile. Undo removes exactly what was copied
 
 from dataclasses import dataclass
 
-from shared import mover
 from shared.errors import UnsupportedDeployment
-from shared.model import Brief, Change, Progress
-from shared.ports import Ports
+from shared.model.migration import Brief, Change, Progress
+from shared.model.ports import Ports
+from shared.programs import mover_job
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    job: mover.MoverJob
-    removal: mover.MoverJob
+    job: mover_job.MoverJob
+    removal: mover_job.MoverJob
     creates_claim: bool
     """The whole claim goes when provision_storage is undone, so nothing needs to be removed file by file."""
     changes: tuple[Change, ...] = ()
@@ -24,25 +24,25 @@ def plan(brief: Brief, ports: Ports) -> Plan:
     survey = brief.survey
     if survey.deployment is None or survey.storage is None:
         raise UnsupportedDeployment("the preflight could not read all that this phase needs")
-    copy = ("copy-files", "--source", mover.SOURCE, "--target", mover.FILES)
-    removal = ("remove-files", "--target", mover.FILES)
+    copy = ("copy-files", "--source", mover_job.SOURCE, "--target", mover_job.FILES)
+    removal = ("remove-files", "--target", mover_job.FILES)
     return Plan(
-        job=mover.job_for(brief, survey.deployment, "copy-files", copy),
-        removal=mover.job_for(brief, survey.deployment, "remove-files", removal),
+        job=mover_job.job_for(brief, survey.deployment, "copy-files", copy),
+        removal=mover_job.job_for(brief, survey.deployment, "remove-files", removal),
         creates_claim=not survey.storage.files_claim_exists,
         changes=(_described(brief),),
     )
 
 
 def apply(plan: Plan, ports: Ports) -> Progress:
-    return mover.advance(ports.cluster, plan.job, "copying files")
+    return mover_job.advance(ports.cluster, plan.job, "copying files")
 
 
 def undo(plan: Plan, ports: Ports) -> Progress:
     ports.cluster.delete("Job", plan.job.name)
     if plan.creates_claim or ports.cluster.read("PersistentVolumeClaim", plan.job.files_claim) is None:
         return Progress(finished=True, step="copies go with the claim")
-    return mover.advance(ports.cluster, plan.removal, "removing copied files")
+    return mover_job.advance(ports.cluster, plan.removal, "removing copied files")
 
 
 def _described(brief: Brief) -> Change:

@@ -7,18 +7,18 @@ The ledger in schema `scaleout` makes a rerun go on where it stands. Undo remove
 
 from dataclasses import dataclass
 
-from shared import mover
-from shared.condensing import condensed
 from shared.errors import UnsupportedDeployment
-from shared.model import Brief, Change, Progress
-from shared.ports import Ports
+from shared.model.history_size import condensed
+from shared.model.migration import Brief, Change, Progress
+from shared.model.ports import Ports
+from shared.programs import mover_job
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    copy: mover.MoverJob
-    index: mover.MoverJob
-    removal: mover.MoverJob
+    copy: mover_job.MoverJob
+    index: mover_job.MoverJob
+    removal: mover_job.MoverJob
     changes: tuple[Change, ...] = ()
 
 
@@ -27,25 +27,25 @@ def plan(brief: Brief, ports: Ports) -> Plan:
     if facts is None or budget is None:
         raise UnsupportedDeployment("the preflight could not read all that this phase needs")
     workers = max(1, min(options.workers, budget.mover_connections))
-    arguments = ["copy-vectors", "--data", mover.SOURCE, "--scratch", mover.SCRATCH, "--run", brief.run]
+    arguments = ["copy-vectors", "--data", mover_job.SOURCE, "--scratch", mover_job.SCRATCH, "--run", brief.run]
     arguments += ["--workers", str(workers), "--verify", *(["--full"] if options.full_verification else [])]
     if options.throttle_rows_per_second:
         arguments += ["--throttle", str(options.throttle_rows_per_second)]
     chroma = brief.survey.store.get("chroma") or {}
     detail = f"{int(chroma.get('rows') or 0):,} chunks of {int(chroma.get('collection_count') or 0):,} collections"
     return Plan(
-        copy=mover.job_for(brief, facts, "copy-vectors", tuple(arguments)),
-        index=mover.job_for(brief, facts, "build-indexes", ("build-indexes",)),
-        removal=mover.job_for(brief, facts, "remove-vectors", ("remove-vectors", "--run", brief.run)),
+        copy=mover_job.job_for(brief, facts, "copy-vectors", tuple(arguments)),
+        index=mover_job.job_for(brief, facts, "build-indexes", ("build-indexes",)),
+        removal=mover_job.job_for(brief, facts, "remove-vectors", ("remove-vectors", "--run", brief.run)),
         changes=(Change("create", "rows", "document_chunk", detail),),
     )
 
 
 def apply(plan: Plan, ports: Ports) -> Progress:
-    copied = mover.advance(ports.cluster, plan.copy, "copying vectors")
+    copied = mover_job.advance(ports.cluster, plan.copy, "copying vectors")
     if not copied.finished:
         return copied
-    indexed = mover.advance(ports.cluster, plan.index, "building indexes")
+    indexed = mover_job.advance(ports.cluster, plan.index, "building indexes")
     if not indexed.finished:
         return indexed
     verified = {"verification": condensed(copied.result.get("verification") or {})}
@@ -56,4 +56,4 @@ def apply(plan: Plan, ports: Ports) -> Progress:
 def undo(plan: Plan, ports: Ports) -> Progress:
     ports.cluster.delete("Job", plan.copy.name)
     ports.cluster.delete("Job", plan.index.name)
-    return mover.advance(ports.cluster, plan.removal, "removing copied rows")
+    return mover_job.advance(ports.cluster, plan.removal, "removing copied rows")

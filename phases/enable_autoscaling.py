@@ -8,13 +8,13 @@ run. A rerun finds its own object by the run's label.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared import autoscaling, deployments, manifests
-from shared.autoscaling import Bounds
 from shared.errors import ConfigurationError, UnsupportedDeployment
 from shared.guard.workload import to_pods, to_pools
-from shared.model import NOT_ASKED_FOR, Brief, Change, Mode, Progress
-from shared.ports import Manifest, Ports
-from shared.survey import DeploymentFacts, Problem, Severity, Survey
+from shared.kubernetes import autoscaling, deployments, manifests
+from shared.kubernetes.autoscaling import Bounds
+from shared.model.migration import NOT_ASKED_FOR, Brief, Change, Mode, Progress
+from shared.model.ports import Manifest, Ports
+from shared.model.survey import DeploymentFacts, Problem, Severity, Survey
 
 NAME = "enable_autoscaling"
 METRICS = "metrics.k8s.io"

@@ -10,13 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shared import manifests, monitoring
-from shared.dashboard import dashboard
+from shared.alerting import alert_rules
+from shared.alerting.dashboard import dashboard
+from shared.alerting.prometheus_operator import Taker, find_taker
 from shared.errors import ConfigurationError
-from shared.model import NOT_ASKED_FOR, Brief, Change, Progress, Target
-from shared.ports import Cluster, Manifest, Ports
-from shared.prometheus_operator import Taker, find_taker
-from shared.survey import Problem, Severity
+from shared.kubernetes import manifests
+from shared.model.migration import NOT_ASKED_FOR, Brief, Change, Progress, Target
+from shared.model.ports import Cluster, Manifest, Ports
+from shared.model.survey import Problem, Severity
 
 NAME = "install_monitoring"
 OPERATOR = "monitoring.coreos.com"
@@ -97,7 +98,7 @@ def apply(plan: Plan, ports: Ports) -> Progress:
         return NOT_ASKED_FOR
     for manifest in _wanted(plan, plan.target):
         ports.cluster.apply(manifest, force=bool(plan.before))
-    result = {"rules": len(monitoring.alerts(plan.target)), "objects": [" ".join(place) for place in plan.places]}
+    result = {"rules": len(alert_rules.alerts(plan.target)), "objects": [" ".join(place) for place in plan.places]}
     return Progress(finished=True, step="rules and dashboard in place", result=result)
 
 
@@ -123,10 +124,10 @@ def _put_back(cluster: Cluster, place: Place, run: str, before: Manifest | None)
 def _wanted(plan: Plan, target: Target) -> list[Manifest]:
     (_, rules), (_, board), *more = plan.places
     found = [
-        monitoring.rules_map(rules, plan.run, {RULES: json.dumps(monitoring.rule_groups(target), indent=1)}),
-        monitoring.dashboard_map(board, plan.run, {DASHBOARD: json.dumps(dashboard(target), indent=1)}),
+        alert_rules.rules_map(rules, plan.run, {RULES: json.dumps(alert_rules.rule_groups(target), indent=1)}),
+        alert_rules.dashboard_map(board, plan.run, {DASHBOARD: json.dumps(dashboard(target), indent=1)}),
     ]
-    return [*found, *(monitoring.prometheus_rule(name, plan.run, target, plan.rule_labels) for _, name in more)]
+    return [*found, *(alert_rules.prometheus_rule(name, plan.run, target, plan.rule_labels) for _, name in more)]
 
 
 def _change(place: Place, taker: Taker | None, *, changes: bool) -> Change:

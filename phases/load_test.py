@@ -20,10 +20,10 @@ from shared.load_test import report
 from shared.load_test.job import LoadJob
 from shared.load_test.record import Record
 from shared.load_test.steps import LoadTest, Order
-from shared.model import NOT_ASKED_FOR, Brief, Change, Mode, Progress
+from shared.model.migration import NOT_ASKED_FOR, Brief, Change, Mode, Progress
+from shared.model.ports import Ports
+from shared.model.survey import Problem, Severity
 from shared.names import Names
-from shared.ports import Ports
-from shared.survey import Problem, Severity
 from shared.wire import JsonObject
 
 NAME = "load_test"

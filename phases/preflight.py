@@ -7,24 +7,17 @@ store from inside the serving pod: no Job, no object, nothing left behind. There
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from phases.findings import PERMISSIONS, deployment_problems, plan_problems, standing_problems, store_problems
-from shared import claims, data_volume, deployments, mover, pooling, redis_choice
-from shared.autoscaling import LARGEST
-from shared.condensing import condensed_store
-from shared.connection_budget import ConnectionBudget, Demand, ServerLimits, plan_budget
-from shared.container_environment import names_with_value, read_database_address, read_variable
+from phases.reading.problems import PERMISSIONS, deployment_problems, plan_problems, standing_problems, store_problems
 from shared.errors import ConfigurationError, MigrationError, UnsupportedDeployment
-from shared.model import Brief, Mode, Target
-from shared.ports import Cluster, Manifest, Ports
-from shared.survey import (
-    DatabaseAddress,
-    DatabaseFacts,
-    DeploymentFacts,
-    Problem,
-    Severity,
-    StorageFacts,
-    Survey,
-)
+from shared.kubernetes import claims, data_directory, deployments, pgbouncer, redis_choice
+from shared.kubernetes.autoscaling import LARGEST
+from shared.kubernetes.container_environment import names_with_value, read_database_address, read_variable
+from shared.model.history_size import condensed_store
+from shared.model.migration import Brief, Mode, Target
+from shared.model.ports import Cluster, Manifest, Ports
+from shared.model.survey import DatabaseAddress, DatabaseFacts, DeploymentFacts, Problem, Severity, StorageFacts, Survey
+from shared.programs import mover_job
+from shared.sizing.connection_budget import ConnectionBudget, Demand, ServerLimits, plan_budget
 from shared.transfer.database_url import COMPOSED_FROM
 from shared.wire import JsonObject
 
@@ -84,11 +77,11 @@ def plan(brief: Brief, ports: Ports) -> Survey:
     if facts and facts.pod:
         survey = replace(survey, store=found.attempt("store", lambda: _inspect(ports.cluster, survey, facts)) or {})
     survey = _sized(survey, options.native_dimension)
-    survey = replace(survey, pooler_port=pooling.port_to_use(server, address, wanted=options.enable_pgbouncer))
+    survey = replace(survey, pooler_port=pgbouncer.port_to_use(server, address, wanted=options.enable_pgbouncer))
     if database:
         survey = replace(survey, budget=_budget(database, brief, survey))
         limits, demand = _limits(database, survey), _demand(database, brief)
-        found.problems += pooling.advice(server, address, limits, demand, wanted=options.enable_pgbouncer)
+        found.problems += pgbouncer.advice(server, address, limits, demand, wanted=options.enable_pgbouncer)
     found.problems += store_problems(survey) + plan_problems(survey, brief.request)
     return replace(survey, problems=tuple(found.problems))
 
@@ -128,9 +121,9 @@ def read_deployment(cluster: Cluster, target: Target) -> Manifest:
 
 def _describe(cluster: Cluster, deployment: Manifest, target: Target, claim: str) -> DeploymentFacts:
     labels = deployment["spec"]["selector"].get("matchLabels") or {}
-    main = data_volume.main_container(deployment, claim)
+    main = data_directory.main_container(deployment, claim)
     if main is None:
-        mounting = [str(one["name"]) for one in data_volume.containers_with(deployment, claim)]
+        mounting = [str(one["name"]) for one in data_directory.containers_with(deployment, claim)]
         if mounting:
             raise UnsupportedDeployment(
                 f"containers {', '.join(mounting)} mount the claim {claim!r}: which one is Open WebUI cannot be told",
@@ -141,7 +134,7 @@ def _describe(cluster: Cluster, deployment: Manifest, target: Target, claim: str
             hint="Correct target.disk_claim (after the migration target.files_claim): what holds the data directory.",
         )
     names = names_with_value(cluster, main, DECISIVE)
-    data_dir = read_variable(cluster, main, "DATA_DIR") or data_volume.DEFAULT_DATA_DIR
+    data_dir = read_variable(cluster, main, "DATA_DIR") or data_directory.DEFAULT_DATA_DIR
     pods = cluster.list("Pod", labels)
     facts = deployments.describe(deployment, claim, pods, data_dir=data_dir, environment=names)
     if facts is None:
@@ -161,17 +154,17 @@ def _mount_problems(ports: Ports, deployment: Manifest, facts: DeploymentFacts, 
     """Unusual mounts, in the Deployment and beside it."""
     target, options, cluster = brief.request.target, brief.request.options, ports.cluster
     claim, main = target.disk_claim, deployments.container(deployment, facts.container)
-    place = data_volume.locate(deployment, claim, main, facts.mount_path)
+    place = data_directory.locate(deployment, claim, main, facts.mount_path)
     storage_class = cluster.read("StorageClass", options.storage_class) or {}
     keeps_owner = (storage_class.get("parameters") or {}).get("protocol") == "nfs"
-    problems = data_volume.mount_problems(deployment, claim, main, place, keeps_owner=keeps_owner) if place else []
+    problems = data_directory.mount_problems(deployment, claim, main, place, keeps_owner=keeps_owner) if place else []
     others = [
         found
-        for name in data_volume.claims_of_replicas(deployment, claim)
+        for name in data_directory.claims_of_replicas(deployment, claim)
         if name != target.files_claim and (found := cluster.read("PersistentVolumeClaim", name))
     ]
-    problems += data_volume.shared_claim_problems(others, options.replicas)
-    if users := data_volume.other_users(cluster.list("Pod"), claim, facts.labels):
+    problems += data_directory.shared_claim_problems(others, options.replicas)
+    if users := data_directory.other_users(cluster.list("Pod"), claim, facts.labels):
         message = (
             f"other pods mount the disk: {', '.join(users)}; Chroma has one writer, and the switch leaves them behind"
         )
@@ -239,7 +232,7 @@ def _inspect(cluster: Cluster, survey: Survey, facts: DeploymentFacts) -> JsonOb
     table = survey.database.chunk_table if survey.database else None
     dimension = table.dimension if table else DEFAULT_DIMENSION
     arguments = ["inspect", "--data", facts.mount_path, "--database", "--column-dimension", str(dimension)]
-    return condensed_store(mover.run_in_pod(cluster, facts, arguments, timeout_seconds=600))
+    return condensed_store(mover_job.run_in_pod(cluster, facts, arguments, timeout_seconds=600))
 
 
 def _sized(survey: Survey, native: bool) -> Survey:

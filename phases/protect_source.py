@@ -11,13 +11,13 @@ snapshot once the old Deployment serves from that very volume again; else it kee
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from phases.findings import SNAPSHOT_GROUP, SNAPSHOT_PERMISSIONS
-from shared import deployments, manifests
+from phases.reading.problems import SNAPSHOT_GROUP, SNAPSHOT_PERMISSIONS
 from shared.errors import PermanentError, UnsupportedDeployment
-from shared.model import Brief, Change, Progress
+from shared.kubernetes import deployments, manifests
+from shared.model.migration import Brief, Change, Progress
+from shared.model.ports import Cluster, Manifest, Ports
+from shared.model.survey import Problem, Severity
 from shared.names import Names
-from shared.ports import Cluster, Manifest, Ports
-from shared.survey import Problem, Severity
 from shared.wire import JsonObject
 
 READY_DEADLINE = timedelta(minutes=20)

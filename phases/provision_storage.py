@@ -7,14 +7,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shared import claims, deployments, manifests
 from shared.errors import ConfigurationError, UnsupportedDeployment
-from shared.model import Brief, Change, Progress
+from shared.kubernetes import claims, deployments, manifests
+from shared.kubernetes.redis_choice import needs_redis
+from shared.model.migration import Brief, Change, Progress
+from shared.model.ports import Cluster, Manifest, Ports
+from shared.model.survey import Problem, Severity
 from shared.names import Names
-from shared.ports import Cluster, Manifest, Ports
-from shared.redis_choice import needs_redis
-from shared.survey import Problem, Severity
-from shared.transfer.packing import pack
+from shared.programs.zipapp import pack
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 """Source: Kubernetes, well-known annotations."""

@@ -9,13 +9,13 @@ the disk is kept and named: it costs little, and is then the only whole copy; to
 
 from dataclasses import dataclass
 
-from phases.findings import SNAPSHOT_GROUP
-from shared import claims, deployments, manifests
+from phases.reading.problems import SNAPSHOT_GROUP
 from shared.errors import ConfigurationError, NeedsOperator, UnsupportedDeployment
-from shared.model import NOT_ASKED_FOR, Brief, Change, Progress
-from shared.pods import has_ended
-from shared.ports import Cluster, Manifest, Ports
-from shared.survey import Problem, Severity
+from shared.kubernetes import claims, deployments, manifests
+from shared.kubernetes.pods import has_ended
+from shared.model.migration import NOT_ASKED_FOR, Brief, Change, Progress
+from shared.model.ports import Cluster, Manifest, Ports
+from shared.model.survey import Problem, Severity
 
 NAME = "retire_source"
 POLICY = {"policy": ("f:spec", "f:persistentVolumeReclaimPolicy")}

@@ -6,13 +6,13 @@ because a pod reads them when it starts. Undo goes back to one replica.
 
 from dataclasses import dataclass
 
-from shared import deployments, manifests
-from shared.connection_budget import ConnectionBudget
 from shared.errors import UnsupportedDeployment, VerificationFailed
-from shared.model import Brief, Change, Progress
+from shared.kubernetes import deployments, manifests
+from shared.model.migration import Brief, Change, Progress
+from shared.model.ports import Cluster, Manifest, Ports
+from shared.model.survey import DeploymentFacts
 from shared.names import Names
-from shared.ports import Cluster, Manifest, Ports
-from shared.survey import DeploymentFacts
+from shared.sizing.connection_budget import ConnectionBudget
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,18 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from shared import deployments, mover, replicas
-from shared.container_environment import read_variable
 from shared.criteria.criterion import Criterion, NotMeasured, insist, judge, summary
 from shared.criteria.log_errors import read_errors
 from shared.criteria.service_spread import count_answers
 from shared.errors import MigrationError, UnsupportedDeployment, VerificationFailed
-from shared.model import Brief, Change, Progress
-from shared.pods import replicas_of
-from shared.ports import Manifest, Ports
-from shared.survey import DatabaseAddress, DeploymentFacts
+from shared.kubernetes import deployments
+from shared.kubernetes.container_environment import read_variable
+from shared.kubernetes.pods import replicas_of
+from shared.model.migration import Brief, Change, Progress
+from shared.model.ports import Manifest, Ports
+from shared.model.survey import DatabaseAddress, DeploymentFacts
+from shared.programs import mover_job
+from shared.programs import replica_probe as replicas
 from shared.wire import JsonObject
 
 REQUESTS_PER_REPLICA = 10
@@ -131,7 +133,7 @@ def _read_world(plan: Plan, ports: Ports) -> World:
 def _probe(plan: Plan, ports: Ports, pod: str) -> dict[str, Any] | MigrationError:
     arguments = ["probe", "--data", plan.facts.mount_path, "--sample", "20"]
     try:
-        return mover.run_in(ports.cluster, pod, plan.facts.container, arguments)
+        return mover_job.run_in(ports.cluster, pod, plan.facts.container, arguments)
     except MigrationError as error:
         return error
 

@@ -1,7 +1,7 @@
 """Phase 9: read the figures for this installation's handbook, from what stands; left out unless it is asked for.
 
 Reads only: limits, sizes and use, of the pods, the share, the server and the autoscaler. The text is made from them and
-from what the run recorded (`shared.handbook`), whenever somebody asks for it. There is nothing to undo.
+from what the run recorded (`shared.report.handbook`), whenever somebody asks for it. There is nothing to undo.
 """
 
 import json
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shared import autoscaling, deployments
 from shared.errors import MigrationError, PermanentError, UnsupportedDeployment
 from shared.guard.workload import to_pools
-from shared.model import NOT_ASKED_FOR, Brief, Progress
-from shared.pods import living
-from shared.ports import Ports
-from shared.quantities import quantity
-from shared.survey import DatabaseAddress, DeploymentFacts
+from shared.kubernetes import autoscaling, deployments
+from shared.kubernetes.pods import living
+from shared.kubernetes.quantities import quantity
+from shared.model.migration import NOT_ASKED_FOR, Brief, Progress
+from shared.model.ports import Ports
+from shared.model.survey import DatabaseAddress, DeploymentFacts
 from shared.wire import JsonObject
 
 NAME = "write_handbook"

@@ -1,0 +1,1 @@
+"""What phases and HTTP have in common: words, pure decisions, ports and their adapters. Knows no phase."""

@@ -136,7 +136,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
       // The worker gives every invocation the host's trace context, and the app sends its own telemetry.
       PYTHON_ENABLE_OPENTELEMETRY: 'true'
       AzureFunctionsJobHost__extensions__durableTask__hubName: hub
-      // The app: shared/settings.py says what each is for.
+      // The app: shared/model/settings.py says what each is for.
       AZURE_CLIENT_ID: identityClientId
       SCALEOUT_SUBSCRIPTION_ID: subscription().subscriptionId
       SCALEOUT_RESOURCE_GROUP: clusterResourceGroup

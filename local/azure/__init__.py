@@ -1,1 +1,1 @@
-"""Azure on one machine: the endpoints that the app calls, so that the unmodified SDK clients run in the rehearsal."""
+"""The endpoints of Azure that the app calls, for the unmodified SDK. Not what runs behind them."""

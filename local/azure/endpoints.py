@@ -6,11 +6,12 @@ import threading
 import time
 from pathlib import Path
 
-from local.azure import arm, identity, key_vault
+from local.azure import identity, key_vault
 from local.azure.access import Access
 from local.azure.config import BadConfiguration, Configuration, Fault, read_configuration
 from local.azure.pgbouncer import PgBouncer
 from local.azure.protocol import ConnectionDropped, Reply, Request, ServiceError
+from local.azure.resource_manager import arm
 from local.azure.store import Operation, Store
 from local.azure.tokens import TokenIssuer
 from local.postgres.roles import set_allowed_extensions

@@ -1,4 +1,4 @@
-"""The local Functions host and its durable engine: what runs the app on one machine without Azure.
+"""The local Functions host and its durable engine: run the app on one machine. Nothing of this app itself.
 
     the app  ◀── worker.py ──▶  azure-functions-runtime, the worker that also runs in Azure
     host     http · timers · management · extension · keys · faults

@@ -11,8 +11,8 @@ from durabletask.internal import orchestrator_service_pb2_grpc as stubs
 
 from local.functions.durable_host.bridge import Bridge
 from local.functions.durable_host.program import DurableHost
-from local.functions.extension import DurableExtension, read_limits
-from local.functions.invocation import DurableFunctions, Invoker
+from local.functions.triggers.extension import DurableExtension, read_limits
+from local.functions.triggers.invocation import DurableFunctions, Invoker
 
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),

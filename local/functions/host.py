@@ -19,20 +19,20 @@ from typing import TextIO
 
 import uvicorn
 
-from local.functions.admin import AdminApi
 from local.functions.app_settings import is_disabled, load_settings, read_host_settings
 from local.functions.backend import Backend, Work, open_durable_host, open_engine
-from local.functions.durable_client import client_configuration
 from local.functions.durable_host.program import DurableHost, Setting, find_program
 from local.functions.faults import Faults
-from local.functions.http import FunctionEndpoint, Guarded, HttpServer
-from local.functions.invocation import DurableFunctions, Invoker, sort_durable
-from local.functions.keys import load_keys, read_level
-from local.functions.management import ManagementApi
-from local.functions.routes import Route, RouteTable, parse_template
-from local.functions.timers import Timers
+from local.functions.runtime.worker import Function, InvocationFailed, Worker, encoded, text
 from local.functions.trace import new_trace_parent
-from local.functions.worker import Function, InvocationFailed, Worker, encoded, text
+from local.functions.triggers.durable_client import client_configuration
+from local.functions.triggers.invocation import DurableFunctions, Invoker, sort_durable
+from local.functions.triggers.timers import Timers
+from local.functions.web.admin import AdminApi
+from local.functions.web.http import FunctionEndpoint, Guarded, HttpServer
+from local.functions.web.keys import load_keys, read_level
+from local.functions.web.management import ManagementApi
+from local.functions.web.routes import Route, RouteTable, parse_template
 from shared.errors import ConfigurationError
 
 log = logging.getLogger(__name__)

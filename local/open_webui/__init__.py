@@ -1,4 +1,4 @@
-"""A small stand-in for Open WebUI 0.12: its variables, checks at start, connections, files and answers, in one process.
+"""A small stand-in for Open WebUI 0.12, in one process. Nothing that the migration does not look at.
 
 It does what the migration's phases, the guard and the prober look at, and no more. What differs from the real one:
 

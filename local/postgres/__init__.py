@@ -1,5 +1,4 @@
-"""PostgreSQL for the rehearsal and the tests: a real server from a wheel, behaving as Azure's Flexible Server
-does.
+"""A real PostgreSQL from a wheel, behaving as Azure's Flexible Server does. No table of anybody.
 
 with Postgres(directory) as server:
     url = server.app_url()

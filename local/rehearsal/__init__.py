@@ -1,1 +1,1 @@
-"""The rehearsal: the very same app on one machine, with every Azure service played by a process on 127.0.0.1."""
+"""The rehearsal: the very same app on one machine, from nothing to a report. No stand-in of a service."""

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from shared.errors import ConfigurationError
-from shared.exposition import OPEN_METRICS
+from shared.rendering.prometheus_text import OPEN_METRICS
 
 ENDED = frozenset({"planned", "refused", "migrated", "applied", "rolled_back", "halted", "failed", "terminated"})
 

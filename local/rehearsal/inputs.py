@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from local.kubelet import own_root
+from local.kubernetes.kubelet.process import own_root
 from local.real_open_webui import RealOpenWebui, find_real_open_webui
 from local.rehearsal.world import Layout
 from local.sample import extract

@@ -4,9 +4,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from phases.catalogue import PHASES
-from shared.survey import Problem, Severity
-from shared.transfer.chroma_catalog import is_store, open_database
+from phases.run.catalogue import PHASES
+from shared.model.survey import Problem, Severity
+from shared.transfer.chroma.catalog import is_store, open_database
 from shared.wire import to_wire
 
 TABLES = {"collections", "segments", "embeddings", "embedding_metadata", "embeddings_queue"}

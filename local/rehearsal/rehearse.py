@@ -12,20 +12,22 @@ from typing import Any
 from rich.console import Console
 
 from local.loopback import free_port
-from local.rehearsal import fingerprint, guard_trial, inputs, later_phases, load_table, restore, scaling_trial, watch
+from local.rehearsal import fingerprint, inputs, watch
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.database_access import TOKEN_SECONDS, DatabaseAccess
-from local.rehearsal.display import Display
-from local.rehearsal.picture import draw
+from local.rehearsal.output import load_table
+from local.rehearsal.output.display import Display
+from local.rehearsal.output.picture import draw
+from local.rehearsal.output.report_page import render
 from local.rehearsal.prober import Prober, Seen
 from local.rehearsal.processes import ROOT
 from local.rehearsal.refusal import refused_report, unreadable_store
-from local.rehearsal.report_page import render
+from local.rehearsal.trials import guard_trial, later_phases, restore, scaling_trial
 from local.rehearsal.world import Layout, World
-from shared.azure_skus import AZURE_SKUS
 from shared.criteria.criterion import summary
 from shared.errors import ConfigurationError
 from shared.load_test.report import headline
+from shared.sizing.azure_skus import AZURE_SKUS
 
 DONE, FAILED, BAD_USAGE, NEEDS_OPERATOR = 0, 1, 2, 3
 EXIT_CODES = {"migrated": DONE, "applied": DONE, "planned": DONE, "halted": NEEDS_OPERATOR}
@@ -79,7 +81,7 @@ class Wishes:
 
 def parse_fault(text: str) -> dict[str, Any]:
     """`PHASE:KIND` or `PHASE:KIND:halfway` as the host's fault; ConfigurationError says what is possible."""
-    from phases.catalogue import PHASES
+    from phases.run.catalogue import PHASES
 
     phase, _, rest = text.partition(":")
     kind, _, when = rest.partition(":")

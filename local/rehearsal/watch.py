@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 import httpx
 import yaml
 
-from local.kubelet.api import read_kubeconfig
-from local.monitoring import browser, picture
-from local.monitoring.board import queries
-from local.monitoring.prometheus import Prometheus, find_program
-from local.monitoring_files import scrape_job
+from local.kubernetes.kubelet.api import read_kubeconfig
+from local.prometheus import browser, picture
+from local.prometheus.board import queries
+from local.prometheus.monitoring_files import scrape_job
+from local.prometheus.server import Prometheus, find_program
 from local.rehearsal.current_state import Names
 from local.rehearsal.processes import Children, wait_until
 from local.rehearsal.world import World
@@ -78,12 +78,12 @@ class Watch:
             return False
         folder = self.site.folder
         folder.mkdir(parents=True, exist_ok=True)
-        kube_state = ["local.monitoring.kube_state", "--kubeconfig", str(self.site.kubeconfig)]
+        kube_state = ["local.prometheus.kube_state", "--kubeconfig", str(self.site.kubeconfig)]
         state = self._children.start("kube-state", kube_state)["url"]
         config = folder / "prometheus.yaml"
         config.touch(mode=0o600)  # the app's key stands in it
         config.write_text(yaml.safe_dump(self._configuration(state)))
-        command = ["local.monitoring.prometheus", "--config", str(config), "--dir", str(folder / "samples")]
+        command = ["local.prometheus.server", "--config", str(config), "--dir", str(folder / "samples")]
         self._prometheus = Prometheus(self._children.start("prometheus", command)["url"])
         return True
 

@@ -20,7 +20,7 @@ from local.rehearsal.current_state import VERSION, Names, Operator
 from local.rehearsal.database_access import DatabaseAccess, superuser_url
 from local.rehearsal.processes import ROOT, Children
 from local.sample import load_sql
-from shared.azure_skus import AZURE_SKUS, AzureSku
+from shared.sizing.azure_skus import AZURE_SKUS, AzureSku
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 GROUP, CLUSTER, VAULT, SERVER = "rg-rehearsal", "aks-rehearsal", "kv-rehearsal", "psql-rehearsal"
@@ -169,9 +169,15 @@ class World:
             grants = [word for role in ROLES for word in ("--grant", str(role))]
             sync = AUTOSCALER_SYNC_SECONDS / self.haste
             hasty = ("--autoscaler-haste", str(self.haste), "--autoscaler-sync-seconds", str(sync))
-            ready = children.start("cluster", ["local.cluster", "--dir", str(folder), "--fresh", *hasty, *grants])
+            ready = children.start("cluster", ["local.kubernetes", "--dir", str(folder), "--fresh", *hasty, *grants])
             kubeconfig = Path(ready["kubeconfig"])
-        kubelet = ["local.kubelet", "--kubeconfig", str(kubeconfig), "--dir", str(self.layout.run / "kubelet")]
+        kubelet = [
+            "local.kubernetes.kubelet",
+            "--kubeconfig",
+            str(kubeconfig),
+            "--dir",
+            str(self.layout.run / "kubelet"),
+        ]
         kubelet += ["--node", NODE, "--snapshot-class"]
         if self.open_webui:
             kubelet += ["--open-webui", str(self.open_webui.directory), *self.open_webui.kubelet_arguments()]

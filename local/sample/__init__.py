@@ -1,4 +1,4 @@
-"""Open WebUI's data for the rehearsal and the tests: a real store, and made ones of any size with any defect.
+"""Open WebUI's data for rehearsals and tests: a real store, and made ones. Nothing that serves it.
 
 sample = extract(directory)                                     # the real one, shipped with the project
 store = generate(directory, chunks=10_000, defects=["nul-text"])    # a made one

@@ -14,7 +14,7 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
 from shared.adapters.azure_credentials import credential
-from shared.settings import Settings
+from shared.model.settings import Settings
 from shared.telemetry import bound_fields
 
 SAMPLED = 1.0

@@ -18,7 +18,7 @@ from kubernetes.stream import stream
 
 from shared.adapters.discovery import dynamic_client
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
-from shared.ports import Completed, Manifest
+from shared.model.ports import Completed, Manifest
 
 FIELD_MANAGER = "scaleout"
 API_VERSIONS = {
@@ -49,7 +49,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class KubernetesCluster:
-    """`shared.ports.Cluster` on a real API server.
+    """`shared.model.ports.Cluster` on a real API server.
 
     `connect` makes a fresh ApiClient: exec changes the client that it uses, so it gets one of its own.
     Source: kubernetes-client/python, stream.py replaces `api_client.request` while it connects.

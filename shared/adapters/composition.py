@@ -16,10 +16,10 @@ from shared.adapters.database_host import admitted
 from shared.adapters.flexible_server import FlexibleServer
 from shared.adapters.key_vault import KeyVaultSecrets
 from shared.adapters.postgres import PostgresDatabases
-from shared.model import Target
-from shared.ports import Ports
-from shared.settings import Settings
-from shared.survey import DatabaseAddress
+from shared.model.migration import Target
+from shared.model.ports import Ports
+from shared.model.settings import Settings
+from shared.model.survey import DatabaseAddress
 
 KUBECONFIG_SECONDS = 300
 """How long one is used again: ARM allows few reads an hour, and a rotated credential must not be missed for long."""
@@ -30,7 +30,7 @@ SERVER_NAME_SECONDS = 3600
 
 
 class SystemClock:
-    """`shared.ports.Clock`."""
+    """`shared.model.ports.Clock`."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

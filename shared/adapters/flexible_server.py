@@ -16,8 +16,8 @@ from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient, mod
 
 from shared.adapters.azure_errors import CLIENT_OPTIONS, azure_call
 from shared.errors import ConfigurationError, PermanentError, TransientError
-from shared.pooling import ENABLED, PGBOUNCER_PORT
-from shared.survey import ServerFactsBrief
+from shared.kubernetes.pgbouncer import ENABLED, PGBOUNCER_PORT
+from shared.model.survey import ServerFactsBrief
 
 ARM = "https://management.azure.com"
 ALLOW_LIST = "azure.extensions"
@@ -55,7 +55,7 @@ class Parameter:
 
 
 class FlexibleServer:
-    """One PostgreSQL Flexible Server. Implements `shared.ports.DatabaseServer`."""
+    """One PostgreSQL Flexible Server. Implements `shared.model.ports.DatabaseServer`."""
 
     def __init__(
         self,

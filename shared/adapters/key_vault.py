@@ -13,7 +13,7 @@ ROLE = "the role Key Vault Secrets User (4633458b-17de-408a-b874-0445c86b69e6) o
 
 
 class KeyVaultSecrets:
-    """One vault. Implements `shared.ports.Secrets`."""
+    """One vault. Implements `shared.model.ports.Secrets`."""
 
     def __init__(self, vault_url: str, credential: TokenCredential) -> None:
         self.vault_url = vault_url

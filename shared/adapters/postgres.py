@@ -21,17 +21,17 @@ from psycopg.errors import (
 )
 from psycopg.rows import dict_row
 
-from shared.connection_budget import ServerLimits
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
-from shared.survey import ChunkTable, DatabaseAddress, DatabaseFacts
-from shared.transfer import ledger_schema
+from shared.model.survey import ChunkTable, DatabaseAddress, DatabaseFacts
+from shared.sizing.connection_budget import ServerLimits
+from shared.transfer.ledger import ledger_schema
 
 CONNECT_TIMEOUT_SECONDS = 10
 APPLICATION_NAME = "scaleout"
 
 
 class PostgresDatabases:
-    """`shared.ports.Databases`: `password` is asked at every connection, `user` is the administrator's login."""
+    """`shared.model.ports.Databases`: `password` is asked at every connection, `user` is the administrator's login."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class PostgresDatabases:
 
 
 class PostgresDatabase:
-    """`shared.ports.Database` through psycopg."""
+    """`shared.model.ports.Database` through psycopg."""
 
     def __init__(
         self, address: DatabaseAddress, user: Callable[[], str], password: Callable[[], str], options: Mapping[str, Any]

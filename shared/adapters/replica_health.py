@@ -13,7 +13,7 @@ from datetime import timedelta
 from shared.adapters.cluster import KubernetesCluster
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing
 from shared.guard.readings import Answer
-from shared.replicas import ask
+from shared.programs.replica_probe import ask
 
 PATH = "/ready"
 TIMEOUT_SECONDS = 5.0

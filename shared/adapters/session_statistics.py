@@ -13,12 +13,12 @@ from typing import Any
 import psycopg
 
 from shared.adapters.postgres import explained
-from shared.connection_budget import ServerLimits
 from shared.errors import ConfigurationError, MigrationError, TransientError
 from shared.guard.ports import NoConnectionLeft
 from shared.guard.readings import Connections
 from shared.guard.sessions import GUARD_APPLICATION, SESSIONS_SQL, to_connections
-from shared.survey import DatabaseAddress
+from shared.model.survey import DatabaseAddress
+from shared.sizing.connection_budget import ServerLimits
 
 KEPT = timedelta(minutes=5)
 CONNECT_TIMEOUT_SECONDS = 5

@@ -1,1 +1,1 @@
-"""What a success criterion is and how it is measured; which criteria there are stands in `phases/validate.py`."""
+"""What a success criterion is and how it is measured. Which there are stands in `phases.validate`."""

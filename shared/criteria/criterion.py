@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.errors import MigrationError, VerificationFailed
-from shared.ports import Clock
+from shared.model.ports import Clock
 from shared.wire import JsonObject
 
 AGAIN_IN_SECONDS = 3.0

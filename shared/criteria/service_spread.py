@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from secrets import token_hex
 
 from shared.criteria.criterion import NotMeasured
-from shared.ports import Cluster, Manifest
-from shared.replicas import Answer, ask
+from shared.model.ports import Cluster, Manifest
+from shared.programs.replica_probe import Answer, ask
 
 MARK = """
 import importlib.util, os, sys

@@ -1,4 +1,4 @@
-"""The health guard: readings of one Deployment and its database, and the pure judge over them.
+"""The health guard: readings of one Deployment, and the pure judge over them. Not how its ticks go.
 
     observe (adapters behind `ports`) ──▶ Reading ──▶ judge(reading, policy, state, now) ──▶ Verdict ──▶ act (adapters)
 

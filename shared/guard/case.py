@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from shared.connection_budget import replicas_that_fit, transient_pods
 from shared.guard.policy import Policy
 from shared.guard.readings import Reading
 from shared.guard.signs import Pressure, Sign
 from shared.guard.verdicts import Action, GuardState, Size, Verdict
+from shared.sizing.connection_budget import replicas_that_fit, transient_pods
 
 REACTION_TICKS = 2
 """Ticks from a cap to its effect: the verdict's own, and the one in which ended pods close their connections."""

@@ -8,7 +8,7 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.connection_budget import PoolSizes, ServerLimits
+from shared.sizing.connection_budget import PoolSizes, ServerLimits
 
 UPSTREAM_POOLS = PoolSizes(5, 10, 5, 10)
 """What Open WebUI opens when no pool size is set: SQLAlchemy's defaults. Source: facts §1.3."""

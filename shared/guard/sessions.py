@@ -8,8 +8,8 @@ administrator: others see neither the state nor the kind of sessions that are no
 from collections.abc import Iterable
 from datetime import timedelta
 
-from shared.connection_budget import ServerLimits
 from shared.guard.readings import Connections, Sessions
+from shared.sizing.connection_budget import ServerLimits
 
 GUARD_APPLICATION = "scaleout-guard"
 

@@ -1,4 +1,4 @@
-"""The Deployment, its pods and its autoscaler, read from and written to a `shared.ports.Cluster`.
+"""The Deployment, its pods and its autoscaler, read from and written to a `shared.model.ports.Cluster`.
 
 Implements `guard.ports.Workload` and the scaling half of `guard.ports.Actuator`. The functions that turn manifests into
 values are pure. A rollout is undone like `kubectl rollout undo`: the pod template of the old ReplicaSet is put back.
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from shared.connection_budget import PoolSizes
 from shared.errors import ConfigurationError, PermissionMissing
 from shared.guard.readings import UPSTREAM_POOLS, Autoscaler, Deployment, Event, Pod, ReplicaSet
-from shared.pods import living
-from shared.ports import Cluster, Manifest
+from shared.kubernetes.pods import living
+from shared.model.ports import Cluster, Manifest
+from shared.sizing.connection_budget import PoolSizes
 
 REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"

@@ -1,1 +1,1 @@
-"""The load test: what runs in its Job (`generator`), what is tried next, what counts as passed, how it is told."""
+"""The load test: its Job, what is tried next, what passes, how it is told. Not when it runs."""

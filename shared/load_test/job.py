@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from shared import jobs
 from shared.load_test.record import PROGRAM
+from shared.model.ports import Manifest
 from shared.names import Names
-from shared.ports import Manifest
+from shared.programs import job_protocol
 
 CODE = "/scaleout"
 CREDENTIAL, PASSWORD = "administrator", "password"
@@ -36,12 +36,12 @@ class LoadJob:
         """Stands in the query of every request of a trial."""
         return f"scaleout-load={self.names.run}.{trial}"
 
-    def trial(self, number: int) -> jobs.Program:
-        return jobs.Program(self.names.job(f"load-{number}"), "load", "run")
+    def trial(self, number: int) -> job_protocol.Program:
+        return job_protocol.Program(self.names.job(f"load-{number}"), "load", "run")
 
     @property
-    def cleaning(self) -> jobs.Program:
-        return jobs.Program(self.names.job("load-clean"), "load", "clean")
+    def cleaning(self) -> job_protocol.Program:
+        return job_protocol.Program(self.names.job("load-clean"), "load", "clean")
 
 
 def run_manifest(job: LoadJob, number: int, placement: Manifest) -> Manifest:
@@ -49,13 +49,13 @@ def run_manifest(job: LoadJob, number: int, placement: Manifest) -> Manifest:
     load = ["--users", str(job.users), "--seconds", str(job.seconds), "--marker", job.marker(number)]
     pod = _pod(job, ["run", *_where(job), *load], placement)
     deadline = 2 * job.seconds + SLACK_SECONDS
-    return jobs.job(job.trial(number).job, job.names.run, pod, retries=0, deadline_seconds=deadline)
+    return job_protocol.job(job.trial(number).job, job.names.run, pod, retries=0, deadline_seconds=deadline)
 
 
 def clean_manifest(job: LoadJob, placement: Manifest) -> Manifest:
     """Removes what the test made in Open WebUI; repeated when it is interrupted."""
     pod = _pod(job, ["clean", *_where(job)], placement)
-    return jobs.job(job.cleaning.job, job.names.run, pod, retries=2, deadline_seconds=CLEANING_SECONDS)
+    return job_protocol.job(job.cleaning.job, job.names.run, pod, retries=2, deadline_seconds=CLEANING_SECONDS)
 
 
 def _where(job: LoadJob) -> list[str]:

@@ -9,12 +9,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared import manifests
+from shared.kubernetes import manifests
 from shared.load_test import generator
 from shared.load_test.stepping import Outcome, Setting
 from shared.load_test.thresholds import Check
-from shared.ports import Manifest
-from shared.transfer.packing import pack
+from shared.model.ports import Manifest
+from shared.programs.zipapp import pack
 from shared.wire import JsonObject, from_store, to_wire
 
 PROGRAM, RECORD = "load_test.pyz", "record.json"

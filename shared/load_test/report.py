@@ -2,10 +2,10 @@
 
 from dataclasses import asdict
 
-from shared.documents import Block, Commands, Paragraph, Picture, Table, minute
 from shared.load_test.plots import plot
 from shared.load_test.record import Record, Trial
 from shared.load_test.stepping import Recommendation
+from shared.rendering.documents import Block, Commands, Paragraph, Picture, Table, minute
 from shared.wire import JsonObject
 
 PASSED, FAILED, NOT_MEASURED = "passed", "failed", "not measured"

@@ -6,14 +6,14 @@ variables, so changing them replaces the pods one after the other.
 
 from collections.abc import Mapping
 
-from shared import autoscaling, deployments
-from shared.environment_order import replacing
 from shared.errors import UnsupportedDeployment
 from shared.guard.workload import to_pods, to_pools
+from shared.kubernetes import autoscaling, deployments
+from shared.kubernetes.environment_order import replacing
 from shared.load_test.record import Before
 from shared.load_test.stepping import Setting
-from shared.ports import Cluster, Manifest
-from shared.survey import DeploymentFacts
+from shared.model.ports import Cluster, Manifest
+from shared.model.survey import DeploymentFacts
 
 POOLS = ("DATABASE_POOL_SIZE", "DATABASE_POOL_MAX_OVERFLOW", "PGVECTOR_POOL_SIZE", "PGVECTOR_POOL_MAX_OVERFLOW")
 

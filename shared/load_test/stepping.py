@@ -12,7 +12,7 @@ is at its limit on a quiet day. Where nothing has passed, nothing is changed.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.connection_budget import LARGEST, MINIMUM, PoolSizes, ServerLimits, replicas_that_fit, split_pools
+from shared.sizing.connection_budget import LARGEST, MINIMUM, PoolSizes, ServerLimits, replicas_that_fit, split_pools
 
 FEWEST, MOST = 2, 20
 """Replicas: below two nothing is redundant, and the runbook stops at twenty."""

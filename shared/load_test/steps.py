@@ -9,20 +9,21 @@ import secrets as chance
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import deployments, jobs, manifests, replicas
-from shared.autoscaling import HEADROOM, RESERVED
-from shared.connection_budget import ServerLimits, transient_pods
 from shared.errors import MigrationError, TransientError
+from shared.kubernetes import deployments, manifests
+from shared.kubernetes.autoscaling import HEADROOM, RESERVED
+from shared.kubernetes.pods import living, replicas_of
 from shared.load_test import job as load
 from shared.load_test import report, settings, stepping
 from shared.load_test.job import LoadJob
 from shared.load_test.record import Record, Trial, from_manifest, to_manifest
 from shared.load_test.stepping import Room, Step
 from shared.load_test.thresholds import Check, Thresholds, judge
-from shared.model import Progress
-from shared.pods import living, replicas_of
-from shared.ports import Cluster, Manifest, Ports
-from shared.survey import DeploymentFacts
+from shared.model.migration import Progress
+from shared.model.ports import Cluster, Manifest, Ports
+from shared.model.survey import DeploymentFacts
+from shared.programs import job_protocol, replica_probe
+from shared.sizing.connection_budget import ServerLimits, transient_pods
 
 THRESHOLDS = Thresholds()
 PATIENCE = timedelta(minutes=10)
@@ -100,7 +101,7 @@ class LoadTest:
             ready = settings.put(self.cluster, self.job.names.deployment, self.facts, record.before, step.setting)
             if not ready:
                 return self._wait_for_setting(record, step, title)
-        progress = jobs.advance(
+        progress = job_protocol.advance(
             self.cluster, program, lambda: load.run_manifest(self.job, number, self._placement()), title
         )
         if not progress.finished:
@@ -152,7 +153,7 @@ class LoadTest:
         if self.cluster.read("Secret", self.job.names.load_test) is None:
             return Progress(finished=True, result={"left_behind": "the credential was gone before the users were"})
         try:
-            return jobs.advance(
+            return job_protocol.advance(
                 self.cluster,
                 program,
                 lambda: load.clean_manifest(self.job, self._placement()),
@@ -190,7 +191,7 @@ class LoadTest:
         pods = replicas_of(self.cluster.list("Pod", self.facts.labels))
         marker = f"{self.job.marker(number)} "  # the blank: trial 1 is not trial 10
         since = round(seconds) + MARGIN_SECONDS
-        return replicas.count_logged(self.cluster, pods, self.facts.container, marker=marker, since_seconds=since)
+        return replica_probe.count_logged(self.cluster, pods, self.facts.container, marker=marker, since_seconds=since)
 
     def _room(self, record: Record) -> Room:
         transient = transient_pods(record.before.surge)

@@ -1,6 +1,6 @@
 """`python -m shared.transfer COMMAND …` is the mover."""
 
-from .mover import main
+from .commands import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -15,7 +15,7 @@ NAMESPACE = "ollama"
 
 @pytest.fixture(scope="session")
 def kubeconfig(tmp_path_factory):
-    command = [sys.executable, "-m", "local.cluster", "--dir", str(tmp_path_factory.mktemp("cluster"))]
+    command = [sys.executable, "-m", "local.kubernetes", "--dir", str(tmp_path_factory.mktemp("cluster"))]
     process = subprocess.Popen([*command, "--autoscaler-sync-seconds", "0.5"], stdout=subprocess.PIPE, text=True)
     try:
         yield json.loads(process.stdout.readline().removeprefix("ready "))["kubeconfig"]

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.connection_budget import Demand, ServerLimits, plan_budget
-from shared.model import Brief, MigrationRequest, Mode, Options, Target
-from shared.survey import DatabaseFacts, DeploymentFacts, ServerFactsBrief, Survey
+from shared.model.migration import Brief, MigrationRequest, Mode, Options, Target
+from shared.model.survey import DatabaseFacts, DeploymentFacts, ServerFactsBrief, Survey
+from shared.sizing.connection_budget import Demand, ServerLimits, plan_budget
 from shared.wire import from_wire, to_wire
 
 TARGET = Target("s", "rg", "aks", "https://v", "psql")

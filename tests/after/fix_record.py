@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from phases.timeline import Timeline
+from phases.run.timeline import Timeline
 from phases.validate import CRITERIA
-from shared.connection_budget import Demand, ServerLimits, plan_budget
-from shared.handbook import Occasion
-from shared.model import MigrationRequest, Mode, Options, PhaseState, RunState, Target
-from shared.reporting import build_report
-from shared.survey import DeploymentFacts, Problem, Severity, StorageFacts, Survey
+from shared.model.migration import MigrationRequest, Mode, Options, PhaseState, RunState, Target
+from shared.model.survey import DeploymentFacts, Problem, Severity, StorageFacts, Survey
+from shared.report.handbook import Occasion
+from shared.report.run_report import build_report
+from shared.sizing.connection_budget import Demand, ServerLimits, plan_budget
 from shared.wire import to_wire
 
 STARTED = datetime(2026, 5, 4, 20, 0, tzinfo=UTC)

@@ -4,12 +4,12 @@ import pytest
 
 from phases import enable_autoscaling
 from phases.enable_autoscaling import find_problems
-from shared import autoscaling
-from shared.autoscaling import Bounds
-from shared.connection_budget import Demand, PoolSizes, ServerLimits, plan_budget
 from shared.errors import ConfigurationError
-from shared.model import MigrationRequest, Mode, Options, Target
-from shared.survey import Severity
+from shared.kubernetes import autoscaling
+from shared.kubernetes.autoscaling import Bounds
+from shared.model.migration import MigrationRequest, Mode, Options, Target
+from shared.model.survey import Severity
+from shared.sizing.connection_budget import Demand, PoolSizes, ServerLimits, plan_budget
 from tests.way_back.fix_cluster import FakeClock, FakeCluster, ports_of
 
 SMALL = ServerLimits(50, 10, 5, "Standard_B1ms", "Burstable")

@@ -8,9 +8,9 @@ from fix_record import MEASURED, OCCASION, TARGET, finished
 
 from api.handbooks import migration_before, wrote_one
 from api.runs import Run
-from shared.documents import Bullets, Commands, Document, Paragraph, Section, Table, to_html, to_markdown
-from shared.handbook import for_later_phases, handbook, share_iops
-from shared.monitoring import alerts
+from shared.alerting.alert_rules import alerts
+from shared.rendering.documents import Bullets, Commands, Document, Paragraph, Section, Table, to_html, to_markdown
+from shared.report.handbook import for_later_phases, handbook, share_iops
 
 
 def text(record=None):

@@ -7,8 +7,8 @@ import pytest
 from fix_phases import LIMITS, brief, finish, objects, planned
 
 from phases import enable_autoscaling, install_monitoring
-from shared import autoscaling
 from shared.errors import ConfigurationError
+from shared.kubernetes import autoscaling
 
 
 @pytest.mark.parametrize("phase", [enable_autoscaling, install_monitoring])

@@ -5,10 +5,10 @@ import pytest
 from api.guard_runs import migration_state
 from api.rollbacks import _newer_migration
 from api.runs import Run, refuse
-from phases.catalogue import PHASES
-from phases.migration import chosen
-from shared.model import LATER_PHASES, MigrationRequest, Mode, Options, Target
-from shared.requests import InvalidRequest, parse_request
+from phases.run.catalogue import PHASES
+from phases.run.orchestrator import chosen
+from shared.model.migration import LATER_PHASES, MigrationRequest, Mode, Options, Target
+from shared.model.request_parsing import InvalidRequest, parse_request
 
 TARGET = {
     "subscription_id": "s",

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from test_monitoring import PROMTOOL, TARGET, needs_promtool
 
 from api.metrics import render
-from phases.guard_memory import Memory, summarise
+from phases.guard.memory import Memory, summarise
+from shared.alerting.alert_rules import METRICS
 from shared.guard.readings import Answer, Reading
-from shared.monitoring import METRICS
 
 AT = datetime(2026, 5, 4, 20, 0, tzinfo=UTC)
 

@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
-from local.monitoring.board import queries
-from local.monitoring.prometheus import find_program
-from shared.dashboard import dashboard
-from shared.model import Target
-from shared.monitoring import METRICS, alerts, rule_groups
+from local.prometheus.board import queries
+from local.prometheus.server import find_program
+from shared.alerting.alert_rules import METRICS, alerts, rule_groups
+from shared.alerting.dashboard import dashboard
+from shared.model.migration import Target
 
 TARGET = Target("s", "rg", "aks", "https://v", "psql")
 PROMTOOL = find_program("promtool")

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from test_monitoring import PROMTOOL, needs_promtool
 
-from local.monitoring_files import DEFAULT_TARGET, files
-from shared.monitoring import METRICS, alerts
+from local.prometheus.monitoring_files import DEFAULT_TARGET, files
+from shared.alerting.alert_rules import METRICS, alerts
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra" / "monitoring"
 FILES = files(DEFAULT_TARGET)

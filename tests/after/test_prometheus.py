@@ -14,15 +14,15 @@ from test_metrics import memory
 from test_monitoring import TARGET
 
 from api.metrics import render
-from local.kubelet.exposition import VolumeMeter, of_containers
-from local.kubelet.volumes import Volume
-from local.monitoring import picture
-from local.monitoring.board import panels, queries
-from local.monitoring.kube_state import exposition
-from local.monitoring.prometheus import Prometheus, find_program
-from shared.dashboard import dashboard
-from shared.exposition import FORMAT, OPEN_METRICS
-from shared.monitoring import METRICS, rule_groups
+from local.kubernetes.kubelet.serving.metrics import VolumeMeter, of_containers
+from local.kubernetes.kubelet.storage.volumes import Volume
+from local.prometheus import picture
+from local.prometheus.board import panels, queries
+from local.prometheus.kube_state import exposition
+from local.prometheus.server import Prometheus, find_program
+from shared.alerting.alert_rules import METRICS, rule_groups
+from shared.alerting.dashboard import dashboard
+from shared.rendering.prometheus_text import FORMAT, OPEN_METRICS
 
 pytestmark = pytest.mark.skipif(not find_program("prometheus"), reason="no prometheus: scripts/prometheus.sh")
 POD = "open-webui-6745bc55c-bttfx"
@@ -111,7 +111,7 @@ def prometheus(exposed, tmp_path_factory):
     times = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "500ms"}
     config = {"global": times, "rule_files": ["rules.json"], "scrape_configs": jobs}
     (folder / "prometheus.yaml").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "local.monitoring.prometheus", "--config", str(folder / "prometheus.yaml")]
+    command = [sys.executable, "-m", "local.prometheus.server", "--config", str(folder / "prometheus.yaml")]
     process = subprocess.Popen(
         [*command, "--dir", str(folder / "samples")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

@@ -6,11 +6,11 @@ import pytest
 from fix_phases import TARGET, brief, finish, objects, planned
 from kubernetes import client, config
 
-from local.monitoring.operator import GROUP, definitions, prometheus
+from local.prometheus.operator import GROUP, definitions, prometheus
 from phases import install_monitoring
-from shared.dashboard import dashboard
-from shared.monitoring import rule_groups
-from shared.prometheus_operator import Taker, find_taker, labels_for
+from shared.alerting.alert_rules import rule_groups
+from shared.alerting.dashboard import dashboard
+from shared.alerting.prometheus_operator import Taker, find_taker, labels_for
 
 NAMESPACE = TARGET.namespace
 RELEASE = {"matchLabels": {"release": "kube-prometheus-stack"}}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.bodies import LONGEST_BODY_BYTES, read_json, read_order
-from shared.requests import InvalidRequest, parse_request
+from shared.model.request_parsing import InvalidRequest, parse_request
 from tests.app.test_requests import TARGET
 
 NESTED = b"[" * 100_000

@@ -1,6 +1,6 @@
 import json
 
-from shared.condensing import LISTED, condensed, condensed_store
+from shared.model.history_size import LISTED, condensed, condensed_store
 
 
 def test_twenty_thousand_collections_fit_a_payload():

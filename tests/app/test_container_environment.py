@@ -4,9 +4,14 @@ import base64
 
 import pytest
 
-from shared.container_environment import names_with_value, read_database_address, read_database_url, read_variable
 from shared.errors import ConfigurationError
-from shared.redis_choice import needs_redis, redis_variables
+from shared.kubernetes.container_environment import (
+    names_with_value,
+    read_database_address,
+    read_database_url,
+    read_variable,
+)
+from shared.kubernetes.redis_choice import needs_redis, redis_variables
 from shared.transfer.database_url import COMPOSED_FROM
 from tests.way_back.fix_cluster import FakeCluster
 

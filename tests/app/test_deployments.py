@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from shared import deployments
+from shared.kubernetes import deployments
 
 DEPLOYMENT = {
     "metadata": {"name": "open-webui", "generation": 2, "annotations": {}},

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.kubelet.environment import resolve
-from shared.environment_order import arranged, references, replacing, unexpanded, with_references
+from local.kubernetes.kubelet.environment import resolve
 from shared.errors import ConfigurationError
+from shared.kubernetes.environment_order import arranged, references, replacing, unexpanded, with_references
 
 
 def value(name, text=""):

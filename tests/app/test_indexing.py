@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from phases.catalogue import PHASES
+from phases.run.catalogue import PHASES
 
 ROOT = Path(__file__).resolve().parents[2]
 
 INDEX = """
 import asyncio, json, pathlib, sys
-from local.functions.worker import Worker
+from local.functions.runtime.worker import Worker
 
 async def main():
     worker = Worker(pathlib.Path(sys.argv[1]))

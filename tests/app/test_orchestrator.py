@@ -15,12 +15,12 @@ from azure.durable_functions.internal.serialization import FunctionsDataConverte
 from durabletask import client, task, worker
 from durabletask.entities import DurableEntity
 
-import phases.migration as migration
-from phases.catalogue import Phase
-from phases.execution import as_activity
+import phases.run.orchestrator as migration
+from phases.run.activity import as_activity
+from phases.run.catalogue import Phase
 from shared.errors import NeedsOperator, PermanentError, TransientError
-from shared.model import Brief, Progress
-from shared.survey import Survey
+from shared.model.migration import Brief, Progress
+from shared.model.survey import Survey
 
 TARGET = {
     "subscription_id": "s",

@@ -16,13 +16,13 @@ from durabletask.internal import orchestrator_service_pb2 as pb
 
 from api.rollbacks import refusal
 from api.runs import Run
-from phases.catalogue import PHASES
-from phases.guard_entity import read_memory
-from phases.health_guard import guard
-from phases.migration import migrate, roll_back
-from shared.documents import to_markdown
-from shared.handbook import Occasion, for_later_phases, handbook
-from shared.model import MigrationRequest
+from phases.guard.entity import read_memory
+from phases.guard.orchestrator import guard
+from phases.run.catalogue import PHASES
+from phases.run.orchestrator import migrate, roll_back
+from shared.model.migration import MigrationRequest
+from shared.rendering.documents import to_markdown
+from shared.report.handbook import Occasion, for_later_phases, handbook
 from shared.wire import from_wire, to_wire
 
 FOLDER = Path(__file__).parent / "recorded"

@@ -1,7 +1,7 @@
 import pytest
 
-from shared.model import Mode
-from shared.requests import InvalidRequest, parse_request
+from shared.model.migration import Mode
+from shared.model.request_parsing import InvalidRequest, parse_request
 
 TARGET = {
     "subscription_id": "s",

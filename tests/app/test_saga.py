@@ -1,8 +1,8 @@
 import pytest
 
-from phases.catalogue import PHASES
-from phases.saga import next_step, stands, undo_steps
-from shared.model import LATER_PHASES
+from phases.run.catalogue import PHASES
+from phases.run.saga import next_step, stands, undo_steps
+from shared.model.migration import LATER_PHASES
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
-from phases.timeline import Timeline
-from shared.model import PhaseState, Progress
+from phases.run.timeline import Timeline
+from shared.model.migration import PhaseState, Progress
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -3,9 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from phases.catalogue import PHASES
-from shared.model import Brief, Outcome, Progress
-from shared.survey import Survey
+from phases.run.catalogue import PHASES
+from shared.model.migration import Brief, Outcome, Progress
+from shared.model.survey import Survey
 from shared.wire import WireError, from_wire, to_wire
 
 READ_ONLY = {"validate", "write_handbook"}

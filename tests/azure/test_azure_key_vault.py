@@ -14,9 +14,9 @@ from shared.adapters import composition
 from shared.adapters.azure_credentials import ARM_SCOPE, credential
 from shared.adapters.key_vault import KeyVaultSecrets
 from shared.errors import ConfigurationError, PermissionMissing
-from shared.model import Target
-from shared.settings import Settings
-from shared.survey import DatabaseAddress
+from shared.model.migration import Target
+from shared.model.settings import Settings
+from shared.model.survey import DatabaseAddress
 
 VAULT = "https://kv-webui.vault.azure.net"
 URL = f"{VAULT}/secrets/postgres-admin-password?api-version=7.6"

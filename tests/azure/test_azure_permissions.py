@@ -8,13 +8,13 @@ import psycopg
 import pytest
 from fix_azure import LocalAzure
 
-from phases import permissions
-from phases.findings import GRANTS, PERMISSIONS, Permission
+from phases.reading import permissions
+from phases.reading.problems import GRANTS, PERMISSIONS, Permission
 from shared.adapters import composition
 from shared.adapters.postgres import PostgresDatabases
-from shared.model import Options, Target
-from shared.ports import Ports
-from shared.settings import Settings
+from shared.model.migration import Options, Target
+from shared.model.ports import Ports
+from shared.model.settings import Settings
 
 TARGET = Target(
     "00000000-0000-0000-0000-000000000001", "rg-webui", "aks-webui", "https://kv-webui.vault.azure.net", "pg-webui"
@@ -26,7 +26,7 @@ LOAD_TEST_SECRET = f"Microsoft.KeyVault/vaults/secrets/getSecret/action {Options
 
 @dataclass
 class Cluster:
-    """`shared.ports.Cluster`, as far as the check asks it; may do everything but `denied`."""
+    """`shared.model.ports.Cluster`, as far as the check asks it; may do everything but `denied`."""
 
     url: str = "postgresql://openwebui:x@127.0.0.1:1/openwebui"
     denied: list[Permission] = field(default_factory=list)

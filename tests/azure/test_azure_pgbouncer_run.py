@@ -16,8 +16,8 @@ from local.azure import pgbouncer
 from local.loopback import free_port
 from local.rehearsal.database_access import DatabaseAccess
 from local.rehearsal.world import World
-from shared.azure_skus import AzureSku
-from shared.reporting import problems_of
+from shared.report.run_report import problems_of
+from shared.sizing.azure_skus import AzureSku
 
 pytestmark = [
     pytest.mark.slow,

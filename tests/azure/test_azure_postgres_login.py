@@ -12,9 +12,9 @@ from shared.adapters import composition
 from shared.adapters.azure_credentials import POSTGRES_SCOPE, credential, postgres_token
 from shared.adapters.postgres import PostgresDatabases
 from shared.errors import ConfigurationError
-from shared.model import Target
-from shared.settings import Settings, read_settings
-from shared.survey import DatabaseAddress
+from shared.model.migration import Target
+from shared.model.settings import Settings, read_settings
+from shared.model.survey import DatabaseAddress
 
 IDENTITY = "id-scaleout"
 TARGET = Target(

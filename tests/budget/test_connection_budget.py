@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.azure_skus import AZURE_SKUS, AzureSku
-from shared.connection_budget import (
+from shared.errors import ConfigurationError
+from shared.sizing.azure_skus import AZURE_SKUS, AzureSku
+from shared.sizing.connection_budget import (
     COMFORTABLE,
     LARGEST,
     MINIMUM,
@@ -18,7 +19,6 @@ from shared.connection_budget import (
     split_pools,
     transient_pods,
 )
-from shared.errors import ConfigurationError
 
 BY_NAME = {sku.name: sku for sku in AZURE_SKUS}
 

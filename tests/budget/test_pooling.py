@@ -5,20 +5,19 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from local.cluster.kinds import PODS
-from local.cluster.schema import schema_of
-from local.cluster.strategic_merge import strategic_merge_patch
-from phases import connection_pooler
-from phases.enable_pgvector import Plan
-from phases.switch_plan import decide_environment
-from shared.connection_budget import Demand, ServerLimits, plan_budget
-from shared.container_environment import read_database_address
-from shared.environment_order import replacing
+from local.kubernetes.api_server.strategic_merge import strategic_merge_patch
+from local.kubernetes.model.kinds import PODS
+from local.kubernetes.model.schema import schema_of
+from phases.cut_over.switch_plan import decide_environment
+from phases.enable_pgvector import Plan, pooler
 from shared.errors import ConfigurationError
-from shared.model import Brief, MigrationRequest, Target
+from shared.kubernetes.container_environment import read_database_address
+from shared.kubernetes.environment_order import replacing
+from shared.kubernetes.pgbouncer import DIRECT_PORT_VARIABLE, advice, direct, port_to_use, refused_parameters, through
+from shared.model.migration import Brief, MigrationRequest, Target
+from shared.model.survey import DatabaseAddress, DeploymentFacts, ServerFactsBrief, Severity, Survey
 from shared.names import Names
-from shared.pooling import DIRECT_PORT_VARIABLE, advice, direct, port_to_use, refused_parameters, through
-from shared.survey import DatabaseAddress, DeploymentFacts, ServerFactsBrief, Severity, Survey
+from shared.sizing.connection_budget import Demand, ServerLimits, plan_budget
 from shared.wire import from_wire, to_wire
 
 GENERAL = ServerFactsBrief("db", "17", "Standard_D2ds_v5", "GeneralPurpose", (), "false", 6432)
@@ -106,7 +105,7 @@ def test_the_budget_behind_it_counts_its_server_connections():
 
 @dataclass
 class Server:
-    """`shared.ports.DatabaseServer`: PgBouncer's own parameters are there only while it is on."""
+    """`shared.model.ports.DatabaseServer`: PgBouncer's own parameters are there only while it is on."""
 
     values: dict[str, str] = field(default_factory=lambda: {"pgbouncer.enabled": "false"})
     acts_at_once: bool = True
@@ -176,16 +175,16 @@ def brief(server=GENERAL, port=6432):
 def test_on_and_off_again_leaves_everything_as_it_was():
     made = world()
     before = dict(made.cluster.objects)
-    plan = connection_pooler.plan_pooler(brief(), made)
-    assert from_wire(to_wire(plan), connection_pooler.PoolerPlan) == plan
-    connection_pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
+    plan = pooler.plan_pooler(brief(), made)
+    assert from_wire(to_wire(plan), pooler.PoolerPlan) == plan
+    pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
     assert made.server.values == {"pgbouncer.enabled": "true", "pgbouncer.max_prepared_statements": "200"}
     assert made.databases.asked == [6432]  # proven before anybody is led there
     held = made.cluster.read("Secret", "open-webui-database-pooled")["data"]["database-url"]
     assert base64.b64decode(held).decode() == URL.replace(":5432/", ":6432/")
-    connection_pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)  # a rerun
-    connection_pooler.turn_off(plan, made)
-    connection_pooler.turn_off(plan, made)
+    pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)  # a rerun
+    pooler.turn_off(plan, made)
+    pooler.turn_off(plan, made)
     assert made.server.values["pgbouncer.enabled"] == "false"
     assert made.cluster.objects == before
 
@@ -193,24 +192,24 @@ def test_on_and_off_again_leaves_everything_as_it_was():
 def test_where_it_was_on_only_our_setting_is_put_back():
     made = world()
     made.server.values = {"pgbouncer.enabled": "true", "pgbouncer.max_prepared_statements": "0"}
-    plan = connection_pooler.plan_pooler(brief(ALREADY), made)
-    connection_pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
-    connection_pooler.turn_off(plan, made)
+    plan = pooler.plan_pooler(brief(ALREADY), made)
+    pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
+    pooler.turn_off(plan, made)
     assert made.server.values == {"pgbouncer.enabled": "true", "pgbouncer.max_prepared_statements": "0"}
 
 
 def test_an_operators_own_number_of_statements_stays():
     made = world()
     made.server.values = {"pgbouncer.enabled": "true", "pgbouncer.max_prepared_statements": "50"}
-    plan = connection_pooler.plan_pooler(brief(ALREADY), made)
-    connection_pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
+    plan = pooler.plan_pooler(brief(ALREADY), made)
+    pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
     assert made.server.values["pgbouncer.max_prepared_statements"] == "50"
 
 
 def test_the_plan_names_every_change_and_no_password():
     made = world()
-    plan = connection_pooler.plan_pooler(brief(), made)
-    listed = connection_pooler.changes(plan, brief().survey)
+    plan = pooler.plan_pooler(brief(), made)
+    listed = pooler.changes(plan, brief().survey)
     assert [(c.action, c.kind, c.name) for c in listed] == [
         ("create", "Secret", "open-webui-database-pooled"),
         ("change", "server parameter", "pgbouncer.enabled"),
@@ -220,8 +219,8 @@ def test_the_plan_names_every_change_and_no_password():
 
 
 def test_nothing_is_planned_where_nothing_was_asked_for():
-    assert connection_pooler.plan_pooler(brief(port=0), world()) is None
-    assert connection_pooler.changes(None, brief().survey) == []
+    assert pooler.plan_pooler(brief(port=0), world()) is None
+    assert pooler.changes(None, brief().survey) == []
     assert "pooler" in Plan.__dataclass_fields__
 
 
@@ -229,16 +228,16 @@ def test_a_url_that_pgbouncer_would_refuse_stops_the_plan():
     url = URL + "&options=-csearch_path%3Dwebui"
     assert refused_parameters(url) == ["options"]
     with pytest.raises(ConfigurationError, match="PgBouncer refuses what DATABASE_URL asks for") as raised:
-        connection_pooler.plan_pooler(brief(), world(url))
+        pooler.plan_pooler(brief(), world(url))
     assert "p%40ss" not in f"{raised.value.message}{raised.value.hint}"
 
 
 def test_a_parameter_that_waits_for_a_restart_is_reported_and_nobody_is_led_there():
     made = world()
     made.server.acts_at_once = False
-    plan = connection_pooler.plan_pooler(brief(), made)
+    plan = pooler.plan_pooler(brief(), made)
     with pytest.raises(ConfigurationError, match=r"pgbouncer\.enabled.* acts only after a restart"):
-        connection_pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
+        pooler.turn_on(plan, "open-webui-0001", ADDRESS, made)
     assert made.cluster.read("Secret", "open-webui-database-pooled") is None
 
 

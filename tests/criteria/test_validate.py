@@ -13,9 +13,9 @@ import pytest
 
 from phases import validate
 from shared.errors import PermanentError, TransientError, VerificationFailed
-from shared.ports import Completed, Manifest
-from shared.replicas import GET, Answer
-from shared.survey import ChunkTable, DeploymentFacts
+from shared.model.ports import Completed, Manifest
+from shared.model.survey import ChunkTable, DeploymentFacts
+from shared.programs.replica_probe import GET, Answer
 from tests.way_back.fix_cluster import ADDRESS, LABELS, TARGET, FakeClock, FakeCluster, deployment, ports_of, settled
 
 FACTS = DeploymentFacts(

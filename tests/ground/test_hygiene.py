@@ -125,7 +125,7 @@ def test_the_contracts_name_every_phase():
     contracts = configparser.ConfigParser(comment_prefixes=(";", "#"))
     contracts.read(ROOT / ".importlinter")
     apart = set(contracts["importlinter:contract:phases-apart"]["modules"].split())
-    from phases.catalogue import PHASES
+    from phases.run.catalogue import PHASES
 
     assert {phase.module.__name__ for phase in PHASES} == apart
     assert apart <= set(contracts["importlinter:contract:no-sdk"]["source_modules"].split())

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from shared.connection_budget import PoolSizes, ServerLimits, split_pools
 from shared.guard.judge import judge
 from shared.guard.policy import Policy
 from shared.guard.readings import (
@@ -21,6 +20,7 @@ from shared.guard.readings import (
     Unread,
 )
 from shared.guard.verdicts import GuardState, Verdict
+from shared.sizing.connection_budget import PoolSizes, ServerLimits, split_pools
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

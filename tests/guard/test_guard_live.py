@@ -15,7 +15,6 @@ import pytest
 from kubernetes import config
 
 from shared.adapters.cluster import KubernetesCluster
-from shared.connection_budget import ServerLimits
 from shared.guard.action import carry_out
 from shared.guard.judge import judge
 from shared.guard.observation import observe
@@ -25,6 +24,7 @@ from shared.guard.readings import Answer, Connections, MigrationState
 from shared.guard.sessions import GUARD_APPLICATION, SESSIONS_SQL, to_connections
 from shared.guard.verdicts import Action, GuardState, Verdict
 from shared.guard.workload import ClusterWorkload
+from shared.sizing.connection_budget import ServerLimits
 from tests.fix_postgres import Database
 
 TICK = timedelta(milliseconds=500)
@@ -57,10 +57,10 @@ def process(*arguments: str | Path) -> Iterator[dict[str, Any]]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesCluster]:
     folder = tmp_path_factory.mktemp("guarded")
     with ExitStack() as stack:
-        ready = stack.enter_context(process("local.cluster", "--dir", folder / "cluster"))
+        ready = stack.enter_context(process("local.kubernetes", "--dir", folder / "cluster"))
         node = ("--probe-period", "0.2", "--grace-limit", "1")
         stack.enter_context(
-            process("local.kubelet", "--kubeconfig", ready["kubeconfig"], "--dir", folder / "node", *node)
+            process("local.kubernetes.kubelet", "--kubeconfig", ready["kubeconfig"], "--dir", folder / "node", *node)
         )
         found = KubernetesCluster(NAMESPACE, lambda: config.new_client_from_config(ready["kubeconfig"]))
         if found.read("Namespace", NAMESPACE) is None:

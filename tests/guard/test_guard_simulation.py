@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from local.guard_sim import report
-from local.guard_sim.autoscalers import HorizontalPodAutoscaler, Keda
-from local.guard_sim.compare import Result, compare, most_turns, rollback_ticks, run
-from local.guard_sim.healthy import live_through
-from local.guard_sim.plots import write_plots
-from local.guard_sim.throughput import seconds_for
-from local.guard_sim.traces import TRACES, Trace
-from local.guard_sim.world import B2S, STEP, World
+from benchmarks.guard_simulation import report
+from benchmarks.guard_simulation.autoscalers import HorizontalPodAutoscaler, Keda
+from benchmarks.guard_simulation.compare import Result, compare, most_turns, rollback_ticks, run
+from benchmarks.guard_simulation.healthy import live_through
+from benchmarks.guard_simulation.plots import write_plots
+from benchmarks.guard_simulation.throughput import seconds_for
+from benchmarks.guard_simulation.traces import TRACES, Trace
+from benchmarks.guard_simulation.world import B2S, STEP, World
 from shared.guard.policy import Policy
-from shared.svg import GAP, HEIGHT, LEFT, TOP, WIDTH
+from shared.rendering.line_plot import GAP, HEIGHT, LEFT, TOP, WIDTH
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "guard.md"
@@ -160,7 +160,7 @@ def test_the_command_writes_the_figures_and_says_what_holds(tmp_path: Path) -> N
     command = [
         sys.executable,
         "-m",
-        "local.guard_sim",
+        "benchmarks.guard_simulation",
         "--json",
         str(tmp_path / "a" / "sim.json"),
         "--healthy-hours",

@@ -16,12 +16,12 @@ from fix_readings import (
     without,
 )
 
-from shared.connection_budget import split_pools
 from shared.errors import ConfigurationError
 from shared.guard.judge import judge
 from shared.guard.policy import Policy
 from shared.guard.readings import Answer, Autoscaler, MigrationState, Obstacle, Part, Reading
 from shared.guard.verdicts import Action, GuardState, Verdict, count_skipped, pause, resume
+from shared.sizing.connection_budget import split_pools
 
 HEALTHY = [reading()] * 3
 EVERYTHING = (Part.CONNECTIONS, Part.DEPLOYMENT, Part.PODS, Part.ANSWERS)

@@ -9,11 +9,11 @@ from fix_readings import B1MS, B2S, MINUTE, NOON, pod, reading, without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.connection_budget import replicas_that_fit, split_pools, transient_pods
 from shared.guard.judge import judge
 from shared.guard.policy import Policy
 from shared.guard.readings import Autoscaler, MigrationState, Obstacle, Part, Reading
 from shared.guard.verdicts import DOWNWARD, UPWARD, Action, GuardState, Verdict
+from shared.sizing.connection_budget import replicas_that_fit, split_pools, transient_pods
 from shared.wire import from_wire, to_wire
 
 WAITING = st.sampled_from(["", "", "", "CrashLoopBackOff", "ImagePullBackOff", "ContainerCreating"])

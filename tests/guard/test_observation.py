@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from fix_readings import NOON, SOAK, reading
 
-from shared.connection_budget import PoolSizes, ServerLimits
 from shared.errors import ConfigurationError, PermissionMissing, TransientError
 from shared.guard.action import carry_out
 from shared.guard.observation import observe
@@ -18,6 +17,7 @@ from shared.guard.readings import UPSTREAM_POOLS, Answer, Autoscaler, Event, Mig
 from shared.guard.sessions import to_connections
 from shared.guard.verdicts import Action, Verdict
 from shared.guard.workload import REVISION, REVISION_HISTORY, ClusterWorkload
+from shared.sizing.connection_budget import PoolSizes, ServerLimits
 
 
 @dataclass

@@ -16,16 +16,16 @@ from durabletask import client, worker
 from durabletask.entities import EntityInstanceId
 
 from api import guard as guard_api
-from phases import health_guard
-from phases.guard_entity import GuardMemory, read_memory
-from phases.guard_memory import Memory
-from phases.guard_steps import act_on, observe_deployment
-from phases.health_guard import ACT, GUARD_ENTITY, OBSERVE, Deed, instance_of
+from phases.guard import orchestrator
+from phases.guard.activities import act_on, observe_deployment
+from phases.guard.entity import GuardMemory, read_memory
+from phases.guard.memory import Memory
+from phases.guard.orchestrator import ACT, GUARD_ENTITY, OBSERVE, Deed, instance_of
 from shared.guard.policy import Policy
 from shared.guard.ports import GuardPorts
 from shared.guard.readings import Reading
-from shared.guarded import Guarded
-from shared.model import Target
+from shared.guard.targets import Guarded
+from shared.model.migration import Target
 from shared.wire import from_wire, to_wire
 from tests.guard.fix_readings import reading
 
@@ -96,7 +96,7 @@ class GuardHub:
         self.client = client.TaskHubGrpcClient(host_address=self.address, data_converter=converter)
         self._converter = converter
         self._worker = worker.TaskHubGrpcWorker(host_address=self.address, data_converter=converter)
-        self._worker.add_orchestrator(health_guard.guard)
+        self._worker.add_orchestrator(orchestrator.guard)
         self._worker.add_entity(GuardMemory, name=GUARD_ENTITY)
         self._worker._registry.add_named_activity(OBSERVE, self._observe)
         self._worker._registry.add_named_activity(ACT, self._act)

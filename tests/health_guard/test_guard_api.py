@@ -10,13 +10,13 @@ from api.guard import describe, pause_problems
 from api.guard_runs import migration_state
 from api.openapi import document
 from api.runs import Run
-from phases.guard_memory import Memory
+from phases.guard.memory import Memory
 from shared.errors import ConfigurationError
 from shared.guard.policy import Policy
 from shared.guard.readings import MigrationState
+from shared.guard.targets import Guarded, read_guarded
 from shared.guard.verdicts import Action, GuardState, Verdict
-from shared.guarded import Guarded, read_guarded
-from shared.model import NOT_ASKED_FOR, Target
+from shared.model.migration import NOT_ASKED_FOR, Target
 from tests.guard.fix_readings import MINUTE, NOON
 
 OWN = {

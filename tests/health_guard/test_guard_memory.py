@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from phases.guard_memory import ATTEMPTS, Effect, Memory, Pending, carried_out, decide, effect_of, skip
-from phases.guard_steps import act_on
-from phases.health_guard import Deed
+from phases.guard.activities import act_on
+from phases.guard.memory import ATTEMPTS, Effect, Memory, Pending, carried_out, decide, effect_of, skip
+from phases.guard.orchestrator import Deed
 from shared.guard.policy import Policy
 from shared.guard.readings import Autoscaler, Deployment, MigrationState, Part
 from shared.guard.verdicts import Action, GuardState, Move, Verdict, pause, resume

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from local.rehearsal import guard_trial
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.rehearse import Wishes, rehearse
+from local.rehearsal.trials import guard_trial
 from local.rehearsal.world import Layout, World
 from local.sample import extract
 

@@ -16,18 +16,18 @@ from kubernetes import config
 
 from local.postgres import Postgres
 from shared.adapters.cluster import KubernetesCluster
-from shared.adapters.guard import WorkloadActuator, main_container, sessions_of
+from shared.adapters.guard_sources import WorkloadActuator, main_container, sessions_of
 from shared.adapters.replica_health import ReplicasOfDeployment
 from shared.adapters.session_statistics import PostgresSessions
-from shared.deployments import parse_database_url
 from shared.errors import ConfigurationError, MigrationError, PermissionMissing, TransientError
 from shared.guard.observation import observe
 from shared.guard.ports import GuardPorts, NoConnectionLeft
 from shared.guard.readings import MigrationState, Obstacle, Part
+from shared.guard.targets import Guarded
 from shared.guard.workload import ClusterWorkload
-from shared.guarded import Guarded
-from shared.model import Target
-from shared.survey import DatabaseAddress
+from shared.kubernetes.deployments import parse_database_url
+from shared.model.migration import Target
+from shared.model.survey import DatabaseAddress
 from tests.fix_postgres import Database
 from tests.local_kubelet.fix_node import NAMESPACE, Node, cluster, node
 

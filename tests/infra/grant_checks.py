@@ -7,7 +7,7 @@ from typing import Any
 from bicep_files import BicepFile, Computed
 from project import MAIN, Project
 
-from phases.findings import PERMISSIONS, SNAPSHOT_GROUP, Permission
+from phases.reading.problems import PERMISSIONS, SNAPSHOT_GROUP, Permission
 
 # Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles
 ROLES = {

@@ -289,10 +289,10 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
     ),
     (
         s.what_is_read_is_set_and_described,
-        "shared/settings.py",
+        "shared/model/settings.py",
         '"env": "SCALEOUT_GUARD_MODE"',
         '"env": "SCALEOUT_MODE"',
-        "SCALEOUT_MODE, which shared/settings.py:",
+        "SCALEOUT_MODE, which shared/model/settings.py:",
     ),
     (
         s.what_is_read_is_set_and_described,
@@ -318,7 +318,7 @@ MISTAKES: list[tuple[Check, str, str, str, str]] = [
     (s.what_is_set_is_read, SAMPLE, '"SCALEOUT_CLUSTER"', '"SCALEOUT_AKS"', "SCALEOUT_AKS is set and nobody reads it"),
     (
         s.what_is_set_is_read,
-        "shared/settings.py",
+        "shared/model/settings.py",
         '"env": "SCALEOUT_GUARD_TARGETS"',
         '"env": "SCALEOUT_GUARD_MODE"',
         "SCALEOUT_GUARD_TARGETS is set and nobody",

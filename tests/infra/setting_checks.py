@@ -17,7 +17,7 @@ HOSTS = re.compile(
     r"AzureWebJobs|AzureFunctionsJobHost__|APPLICATIONINSIGHTS_|PYTHON_|FUNCTIONS_|DURABLE_TASK_SCHEDULER"
 )
 """Read by the Functions host and worker, not by our code."""
-ELSEWHERE = ("shared/transfer/", "shared/replicas.py")
+ELSEWHERE = ("shared/transfer/", "shared/programs/replica_probe.py")
 """They run inside Open WebUI's pods, with that environment."""
 SECRET_CALLS = re.compile(r"list[A-Z]\w*|getSecret")
 SECRET_WORDS = re.compile(

@@ -76,7 +76,7 @@ def test_whatever_setting_is_left_out_a_check_says_so(project: Project) -> None:
 
 
 def test_the_guards_modes_and_logins_are_those_of_the_app(project: Project) -> None:
-    from shared.settings import GUARD_MODES, POSTGRES_AUTHS
+    from shared.model.settings import GUARD_MODES, POSTGRES_AUTHS
 
     parameters = project.bicep[MAIN].of("parameters")
     assert b.allowed_values(parameters["guardMode"]) == list(GUARD_MODES)

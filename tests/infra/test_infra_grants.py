@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 from project import read_project
 
-from phases.findings import SNAPSHOT_GROUP, SNAPSHOT_PERMISSIONS
+from phases.reading.problems import SNAPSHOT_GROUP, SNAPSHOT_PERMISSIONS
 
 PROJECT = read_project()
 

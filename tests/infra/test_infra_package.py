@@ -49,7 +49,13 @@ def test_a_list_that_lets_things_in_again_packs_three_files_with_azd() -> None:
 
 
 def test_it_holds_the_app(package: set[str]) -> None:
-    assert {"function_app.py", "host.json", "requirements.txt", "shared/settings.py", "phases/catalogue.py"} <= package
+    assert {
+        "function_app.py",
+        "host.json",
+        "requirements.txt",
+        "shared/model/settings.py",
+        "phases/run/catalogue.py",
+    } <= package
 
 
 def test_it_holds_what_the_app_reads(package: set[str]) -> None:

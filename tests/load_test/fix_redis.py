@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from local.kubelet.images import find_redis_server
+from local.kubernetes.kubelet.process.images import find_redis_server
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from local.postgres import Postgres
 from local.sample import load_sql
 from phases import load_test
 from shared.adapters.cluster import KubernetesCluster
-from shared.connection_budget import PoolSizes, ServerLimits
-from shared.model import Brief, MigrationRequest, Mode, Options, Progress, Target
-from shared.ports import Ports
-from shared.survey import DatabaseFacts, DeploymentFacts, Survey
+from shared.model.migration import Brief, MigrationRequest, Mode, Options, Progress, Target
+from shared.model.ports import Ports
+from shared.model.survey import DatabaseFacts, DeploymentFacts, Survey
+from shared.sizing.connection_budget import PoolSizes, ServerLimits
 from shared.wire import from_wire, to_wire
 from tests.local_kubelet.fix_node import NAMESPACE, Node, cluster, node
 

@@ -7,15 +7,15 @@ import pytest
 from api.guard_runs import migration_state
 from api.runs import Run
 from phases import load_test
-from shared.connection_budget import PoolSizes, ServerLimits
-from shared.documents import to_html, to_markdown
 from shared.errors import ConfigurationError, PermanentError, UnsupportedDeployment
-from shared.handbook import handbook
 from shared.load_test.stepping import Setting
-from shared.model import NOT_ASKED_FOR, Brief, MigrationRequest, Mode, Options, Target
-from shared.ports import Ports
-from shared.requests import InvalidRequest, parse_request
-from shared.survey import DatabaseFacts, DeploymentFacts, Severity, Survey
+from shared.model.migration import NOT_ASKED_FOR, Brief, MigrationRequest, Mode, Options, Target
+from shared.model.ports import Ports
+from shared.model.request_parsing import InvalidRequest, parse_request
+from shared.model.survey import DatabaseFacts, DeploymentFacts, Severity, Survey
+from shared.rendering.documents import to_html, to_markdown
+from shared.report.handbook import handbook
+from shared.sizing.connection_budget import PoolSizes, ServerLimits
 from shared.wire import from_wire, to_wire
 from tests.after.fix_phases import finish
 from tests.after.fix_record import OCCASION, finished

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import socketio
 
-from local.kubelet.images import find_redis_server
+from local.kubernetes.kubelet.process.images import find_redis_server
 from local.sample import extract, load_sql
 from shared.load_test.generator.accounts import Account, Administrator, Refused, remove, request
 from shared.load_test.generator.sockets import MODEL, Socket

@@ -4,8 +4,8 @@ from hypothesis import example, given
 from hypothesis import settings as patiently
 from hypothesis import strategies as st
 
-from shared.connection_budget import MINIMUM, ServerLimits
 from shared.load_test.stepping import FEWEST, MOST, WITH_ROOM, Outcome, Room, Setting, next_step, recommend
+from shared.sizing.connection_budget import MINIMUM, ServerLimits
 
 LIMIT = 3000.0
 B1MS = Room(ServerLimits(50, 10, 5), taken=3, transient=2, headroom_ratio=0.1)

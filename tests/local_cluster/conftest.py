@@ -19,7 +19,7 @@ def kubeconfig(cluster_folder: Path) -> Iterator[str]:
         yield KUBECONFIG
         return
     faster = ("--autoscaler-sync-seconds", "0.5", "--job-backoff-seconds", "0.5")
-    with process("local.cluster", "--dir", cluster_folder, "--deny", "list:secrets", *faster) as ready:
+    with process("local.kubernetes", "--dir", cluster_folder, "--deny", "list:secrets", *faster) as ready:
         yield ready["kubeconfig"]
 
 
@@ -41,7 +41,7 @@ def kubelet(kubeconfig: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         return
     folder = tmp_path_factory.mktemp("kubelet")
     patient = ("--provision-delay", "0", "--attach-delay", "0.1", "--probe-period", "0.2", "--backoff", "0.5")
-    with process("local.kubelet", "--kubeconfig", kubeconfig, "--dir", folder, *patient):
+    with process("local.kubernetes.kubelet", "--kubeconfig", kubeconfig, "--dir", folder, *patient):
         eventually(lambda: [node for node in core.list_node().items if is_ready(node)], "a node is ready")
         yield
 

@@ -12,13 +12,13 @@ import aiohttp
 from aiohttp import web
 from fix_recordings import Case, Object, managed
 
-from local.cluster.access import Tokens, Users
-from local.cluster.kinds import NAMESPACES, find_kind
-from local.cluster.registry import Registry
-from local.cluster.request import parse_path
-from local.cluster.rest import RestApi
-from local.cluster.status_errors import ApiError, PageNotFound
-from local.cluster.store import Key, Store
+from local.kubernetes.api_server.access import Tokens, Users
+from local.kubernetes.api_server.request import parse_path
+from local.kubernetes.api_server.rest import RestApi
+from local.kubernetes.model.kinds import NAMESPACES, find_kind
+from local.kubernetes.model.status_errors import ApiError, PageNotFound
+from local.kubernetes.registry.registry import Registry
+from local.kubernetes.registry.store import Key, Store
 
 _TOKEN = "replay"
 _LATER = "2026-11-26T12:00:00Z"  # when a case says nothing of the time: after all that was recorded

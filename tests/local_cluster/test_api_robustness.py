@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from local.cluster.controllers import Timing, event_driven
-from local.cluster.decoding import decode
-from local.cluster.deletion import Deletion
-from local.cluster.kinds import NAMESPACES, NODES, PODS, STORAGE_CLASSES, STORED, VOLUMES, Resource, find_kind
-from local.cluster.patches import PatchFailed, merge_patch
-from local.cluster.registry import Registry, Writer, key_of
-from local.cluster.schema import schema_of
-from local.cluster.status_errors import ApiError
-from local.cluster.store import ADDED, Event, Store
-from local.cluster.strategic_merge import strategic_merge_patch
+from local.kubernetes.api_server.patches import PatchFailed, merge_patch
+from local.kubernetes.api_server.strategic_merge import strategic_merge_patch
+from local.kubernetes.controllers.manager import Timing, event_driven
+from local.kubernetes.model.kinds import NAMESPACES, NODES, PODS, STORAGE_CLASSES, STORED, VOLUMES, Resource, find_kind
+from local.kubernetes.model.schema import schema_of
+from local.kubernetes.model.status_errors import ApiError
+from local.kubernetes.registry.decoding import decode
+from local.kubernetes.registry.deletion import Deletion
+from local.kubernetes.registry.registry import Registry, Writer, key_of
+from local.kubernetes.registry.store import ADDED, Event, Store
 
 TERM = {"key": "zone", "operator": "In", "values": ["1"]}
 VALID: list[dict[str, Any]] = [

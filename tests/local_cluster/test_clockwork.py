@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from local.cluster.controllers.event_expiry import EventExpiry
-from local.cluster.controllers.node_lifecycle import NodeLifecycleController
-from local.cluster.controllers.recorder import Recorder
-from local.cluster.kinds import EVENTS, LEASES, NAMESPACES, NODES, PODS
-from local.cluster.objects import condition
-from local.cluster.registry import Registry, Writer, key_of
-from local.cluster.store import Key, Store
+from local.kubernetes.controllers.event_expiry import EventExpiry
+from local.kubernetes.controllers.recorder import Recorder
+from local.kubernetes.controllers.scheduling.node_lifecycle import NodeLifecycleController
+from local.kubernetes.model.kinds import EVENTS, LEASES, NAMESPACES, NODES, PODS
+from local.kubernetes.model.objects import condition
+from local.kubernetes.registry.registry import Registry, Writer, key_of
+from local.kubernetes.registry.store import Key, Store
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KUBELET = Writer("kubelet")

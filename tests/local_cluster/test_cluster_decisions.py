@@ -6,22 +6,23 @@ from typing import Any, ClassVar
 
 import pytest
 
-from local.cluster import selectors
-from local.cluster.access import Action, DenyRule, Tokens, User, Users, grants_of
-from local.cluster.controllers import autoscaling, completion
-from local.cluster.controllers.autoscaling import Bounds, Change, Measurement, Recommendation
-from local.cluster.controllers.completion import Tally
-from local.cluster.controllers.deployment import template_hash
-from local.cluster.controllers.job_accounting import TRACKING, account
-from local.cluster.controllers.placement import Place, best_place, explain, obstacle
-from local.cluster.controllers.volume_matching import best_volume
-from local.cluster.decoding import decode
-from local.cluster.kinds import DEPLOYMENTS, NAMESPACES, PODS, SERVED, discovery_document
-from local.cluster.kubelet_proxy import choose_container
-from local.cluster.quantities import parse_quantity, to_millis
-from local.cluster.request import Target, parse_path
-from local.cluster.schema import Shape, schema_of
-from local.cluster.status_errors import ApiError, PageNotFound
+from local.kubernetes.api_server.access import Action, DenyRule, Tokens, User, Users, grants_of
+from local.kubernetes.api_server.kubelet_proxy import choose_container
+from local.kubernetes.api_server.request import Target, parse_path
+from local.kubernetes.controllers import autoscaling
+from local.kubernetes.controllers.autoscaling import Bounds, Change, Measurement, Recommendation
+from local.kubernetes.controllers.scheduling.placement import Place, best_place, explain, obstacle
+from local.kubernetes.controllers.volumes.volume_matching import best_volume
+from local.kubernetes.controllers.workloads import completion
+from local.kubernetes.controllers.workloads.completion import Tally
+from local.kubernetes.controllers.workloads.deployment import template_hash
+from local.kubernetes.controllers.workloads.job_accounting import TRACKING, account
+from local.kubernetes.model import selectors
+from local.kubernetes.model.kinds import DEPLOYMENTS, NAMESPACES, PODS, SERVED, discovery_document
+from local.kubernetes.model.quantities import parse_quantity, to_millis
+from local.kubernetes.model.schema import Shape, schema_of
+from local.kubernetes.model.status_errors import ApiError, PageNotFound
+from local.kubernetes.registry.decoding import decode
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

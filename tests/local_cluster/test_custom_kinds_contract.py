@@ -8,7 +8,7 @@ from fix_contract import Cluster, eventually, process, refused
 from kubernetes import client
 from kubernetes.client.rest import ApiException
 
-from local.monitoring.operator import GROUP, definitions
+from local.prometheus.operator import GROUP, definitions
 
 RULES = f"prometheusrules.{GROUP}"
 WRONG = {"groups": [{"rules": [{"expr": "up"}]}]}  # a group has a name
@@ -94,7 +94,7 @@ def test_with_the_definition_go_its_objects(objects: client.CustomObjectsApi, cl
 
 def test_definitions_and_objects_outlive_the_process(tmp_path: Path) -> None:
     for again in (False, True):
-        with process("local.cluster", "--dir", tmp_path) as ready:
+        with process("local.kubernetes", "--dir", tmp_path) as ready:
             found = Cluster(ready["kubeconfig"], "default")
             objects = client.CustomObjectsApi(found.api)
             if not again:

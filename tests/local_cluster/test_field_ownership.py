@@ -6,17 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.cluster.field_ownership import (
-    APPLY,
-    UPDATE,
-    Owner,
-    Ownership,
-    after_update,
-    apply_configuration,
-)
-from local.cluster.field_paths import field_set, from_fields_v1, to_fields_v1, to_words
-from local.cluster.kinds import CONFIG_MAPS, PODS
-from local.cluster.schema import Schema, schema_of
+from local.kubernetes.model.kinds import CONFIG_MAPS, PODS
+from local.kubernetes.model.schema import Schema, schema_of
+from local.kubernetes.registry.field_ownership import APPLY, UPDATE, Owner, Ownership, after_update, apply_configuration
+from local.kubernetes.registry.field_paths import field_set, from_fields_v1, to_fields_v1, to_words
 
 ONE, TWO = Owner(APPLY, "one", "v1"), Owner(APPLY, "two", "v1")
 HAND = Owner(UPDATE, "hand", "v1")

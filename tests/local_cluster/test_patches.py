@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.cluster.kinds import DEPLOYMENTS, PODS
-from local.cluster.patches import PatchFailed, json_patch, merge_patch
-from local.cluster.schema import schema_of
-from local.cluster.strategic_merge import strategic_merge_patch
+from local.kubernetes.api_server.patches import PatchFailed, json_patch, merge_patch
+from local.kubernetes.api_server.strategic_merge import strategic_merge_patch
+from local.kubernetes.model.kinds import DEPLOYMENTS, PODS
+from local.kubernetes.model.schema import schema_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),

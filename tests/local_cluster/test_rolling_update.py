@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.cluster.controllers.rolling_update import Limits, Size, next_sizes
+from local.kubernetes.controllers.workloads.rolling_update import Limits, Size, next_sizes
 
 
 @pytest.mark.parametrize(

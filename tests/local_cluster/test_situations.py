@@ -16,12 +16,12 @@ import pytest
 from fix_recordings import Object, all_cases
 from fix_replay import comparable
 
-from local.cluster.controllers import Timing, event_driven
-from local.cluster.controllers.autoscaler import Autoscaler
-from local.cluster.deletion import Deletion
-from local.cluster.kinds import AUTOSCALERS, CLAIMS, DEPLOYMENTS, EVENTS, JOBS, PODS, Resource, find_kind
-from local.cluster.registry import Registry, Writer, key_of
-from local.cluster.store import Event, Store
+from local.kubernetes.controllers.autoscaler import Autoscaler
+from local.kubernetes.controllers.manager import Timing, event_driven
+from local.kubernetes.model.kinds import AUTOSCALERS, CLAIMS, DEPLOYMENTS, EVENTS, JOBS, PODS, Resource, find_kind
+from local.kubernetes.registry.deletion import Deletion
+from local.kubernetes.registry.registry import Registry, Writer, key_of
+from local.kubernetes.registry.store import Event, Store
 
 NODES = ("fake-node-1", "fake-node-2")
 

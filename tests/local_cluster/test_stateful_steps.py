@@ -6,11 +6,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from local.cluster.controllers.revisions import hash_of, snapshot, template_in
-from local.cluster.controllers.stateful_claims import claim_owners, claims_of
-from local.cluster.controllers.stateful_pods import ordinal_of, pod_of
-from local.cluster.controllers.stateful_status import status_now
-from local.cluster.controllers.stateful_steps import Create, Delete, ProvideClaims, Replica, Step, Wish, next_steps
+from local.kubernetes.controllers.workloads.revisions import hash_of, snapshot, template_in
+from local.kubernetes.controllers.workloads.stateful_claims import claim_owners, claims_of
+from local.kubernetes.controllers.workloads.stateful_pods import ordinal_of, pod_of
+from local.kubernetes.controllers.workloads.stateful_status import status_now
+from local.kubernetes.controllers.workloads.stateful_steps import (
+    Create,
+    Delete,
+    ProvideClaims,
+    Replica,
+    Step,
+    Wish,
+    next_steps,
+)
 
 OLD, NEW = "web-old", "web-new"
 

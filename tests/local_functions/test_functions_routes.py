@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.functions.routes import Route, RouteTable, parse_template
+from local.functions.web.routes import Route, RouteTable, parse_template
 from shared.errors import ConfigurationError
 
 

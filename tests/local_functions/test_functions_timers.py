@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fix_rig import Rig, eventually
 
-from local.functions.schedule import read_schedule
+from local.functions.triggers.schedule import read_schedule
 from shared.errors import ConfigurationError
 
 FRIDAY = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)

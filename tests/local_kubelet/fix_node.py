@@ -135,7 +135,7 @@ def claims(**paths: str) -> list[dict[str, Any]]:
 @contextmanager
 def cluster(directory: Path) -> Iterator[Path]:
     """Run a cluster without a node; yields its kubeconfig."""
-    with process("local.cluster", "--dir", str(directory / "cluster"), log=directory / "cluster.log") as (_, ready):
+    with process("local.kubernetes", "--dir", str(directory / "cluster"), log=directory / "cluster.log") as (_, ready):
         yield Path(ready["kubeconfig"])
 
 
@@ -152,6 +152,9 @@ def node(directory: Path, kubeconfig: Path, name: str = "node-1") -> Iterator[tu
         "--probe-period",
         "0.2",
     )
-    with process("local.kubelet", *arguments, "--backoff", "0.2", log=directory / f"{name}.log") as (started, ready):
+    with process("local.kubernetes.kubelet", *arguments, "--backoff", "0.2", log=directory / f"{name}.log") as (
+        started,
+        ready,
+    ):
         assert ready["node"] == name
         yield Node(kubeconfig, directory / name, ready["port"]), started

@@ -13,7 +13,7 @@ import trustme
 import yaml
 from aiohttp import web
 
-from local.kubelet.api import Api, ApiError, Mirror, ignoring, read_kubeconfig
+from local.kubernetes.kubelet.api import Api, ApiError, Mirror, ignoring, read_kubeconfig
 
 
 def item(name: str, version: int) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from local.kubelet.api import Api, read_kubeconfig
-from local.kubelet.options import Options
-from local.kubelet.serving_certificate import Serving, obtain
+from local.kubernetes.kubelet.api import Api, read_kubeconfig
+from local.kubernetes.kubelet.options import Options
+from local.kubernetes.kubelet.serving.serving_certificate import Serving, obtain
 from tests.local_kubelet.test_kubelet_api import kubeconfig, served
 
 ROOT = "/apis/certificates.k8s.io/v1"
@@ -129,7 +129,7 @@ def test_a_signer_that_is_silent_or_refuses_is_not_waited_for(
                 return web.json_response(self.object)
             return await super().answer(request)
 
-    monkeypatch.setattr("local.kubelet.serving_certificate._PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("local.kubernetes.kubelet.serving.serving_certificate._PATIENCE_SECONDS", 0.3)
     assert why in ask(Silent(), tmp_path).why
 
 

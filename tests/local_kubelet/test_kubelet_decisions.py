@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from local.kubelet.endpoints import endpoints
-from local.kubelet.environment import ConfigurationMissing, expand, resolve
-from local.kubelet.image import Commands, Image
-from local.kubelet.images import PullError, find_image, split_reference
-from local.kubelet.launch import allowed
-from local.kubelet.probes import Patience, Readiness, read_probe
-from local.kubelet.process_spec import ProcessSpec, Surroundings, decide
-from local.kubelet.status import ContainerStatus, PodStatus, backoff_seconds, phase_of, restarts_after
-from local.kubelet.storage import directory_of, volume_for, wants_volume
-from local.kubelet.volumes import Mount
+from local.kubernetes.kubelet.environment import ConfigurationMissing, expand, resolve
+from local.kubernetes.kubelet.network.endpoints import endpoints
+from local.kubernetes.kubelet.probes.probe import Patience, Readiness, read_probe
+from local.kubernetes.kubelet.process.image import Commands, Image
+from local.kubernetes.kubelet.process.images import PullError, find_image, split_reference
+from local.kubernetes.kubelet.process.launch import allowed
+from local.kubernetes.kubelet.process.process_spec import ProcessSpec, Surroundings, decide
+from local.kubernetes.kubelet.status import ContainerStatus, PodStatus, backoff_seconds, phase_of, restarts_after
+from local.kubernetes.kubelet.storage.drivers import directory_of, volume_for, wants_volume
+from local.kubernetes.kubelet.storage.volumes import Mount
 
 # -- environment
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from local.kubelet import node_lease
-from local.kubelet.api import Object
+from local.kubernetes.kubelet import node_lease
+from local.kubernetes.kubelet.api import Object
 from tests.local_kubelet.fix_node import NAMESPACE, Node, cluster, node
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,7 +54,7 @@ def test_it_takes_away_what_it_brought_and_nothing_else(kubeconfig: Path, tmp_pa
 def test_a_second_kubelet_of_the_same_node_is_refused(kubeconfig: Path, tmp_path: Path) -> None:
     with node(tmp_path, kubeconfig) as (first, _):
         options = ["--kubeconfig", str(kubeconfig), "--dir", str(tmp_path / "second"), "--node", "node-1"]
-        command = [sys.executable, "-m", "local.kubelet", *options]
+        command = [sys.executable, "-m", "local.kubernetes.kubelet", *options]
         second = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
         assert (second.returncode, second.stdout) == (1, "")
         assert "another kubelet serves node node-1 of this cluster" in second.stderr

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.kubelet.paths import locate, rewrite, unsafe_characters
-from local.kubelet.service_names import is_host_variable, rewrite_hosts
+from local.kubernetes.kubelet.network.service_names import is_host_variable, rewrite_hosts
+from local.kubernetes.kubelet.process.paths import locate, rewrite, unsafe_characters
 
 MOUNTS = {"/data": "/k/d", "/app/backend/data": "/k/v", "/app/backend/data/cache": "/k/c", "/etc/redis/": "/k/r"}
 SERVICES = {

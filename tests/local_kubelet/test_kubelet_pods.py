@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from local.kubelet.launch import landlock_version
+from local.kubernetes.kubelet.process.launch import landlock_version
 from tests.fix_postgres import Database
 from tests.local_kubelet.fix_node import NAMESPACE, Node, claims, cluster, node
 
@@ -321,7 +321,7 @@ def test_a_stopped_kubelet_takes_its_node_and_processes_along_and_a_killed_one_i
 def test_bad_arguments_are_all_told_at_once(tmp_path: Path) -> None:
     import sys
 
-    command = [sys.executable, "-m", "local.kubelet", "--kubeconfig", str(tmp_path / "none"), "--label", "x"]
+    command = [sys.executable, "-m", "local.kubernetes.kubelet", "--kubeconfig", str(tmp_path / "none"), "--label", "x"]
     command += ["--dir", str(tmp_path / "with space"), "--node", "No!"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 2

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from local.kubelet.launch import landlock_version
-from local.kubelet.logs import ContainerLog, Wanted
-from local.kubelet.process_spec import ProcessSpec
-from local.kubelet.processes import Register, start_time, usage
-from local.kubelet.spawn import StartError, make_scratch, start_process
+from local.kubernetes.kubelet.logs import ContainerLog, Wanted
+from local.kubernetes.kubelet.process.launch import landlock_version
+from local.kubernetes.kubelet.process.process_spec import ProcessSpec
+from local.kubernetes.kubelet.process.processes import Register, start_time, usage
+from local.kubernetes.kubelet.process.spawn import StartError, make_scratch, start_process
 
 
 def spec(scratch: Path, *, writable: tuple[str, ...] = (), keep_out: tuple[str, ...] = ()) -> ProcessSpec:
@@ -77,7 +77,7 @@ def test_a_process_dies_with_the_kubelet_that_started_it(tmp_path: Path) -> None
 import asyncio, sys
 from pathlib import Path
 from tests.local_kubelet.test_kubelet_processes import spec
-from local.kubelet.spawn import start_process
+from local.kubernetes.kubelet.process.spawn import start_process
 async def main():
     process = await start_process(spec(Path({str(tmp_path)!r})), ("sleep", "60"), stdin=False)
     print(process.pid, flush=True)

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from local.kubelet.api import Api, Credentials, Mirror
-from local.kubelet.background import Background
-from local.kubelet.service_proxy import ServiceProxy
+from local.kubernetes.kubelet.api import Api, Credentials, Mirror
+from local.kubernetes.kubelet.background import Background
+from local.kubernetes.kubelet.network.service_proxy import ServiceProxy
 
 NETWORK = f"127.{80 + os.getpid() % 16}.{os.getpid() // 16 % 256}"
 CLUSTER_IP = f"{NETWORK}.200"

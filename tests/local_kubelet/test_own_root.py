@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from local.kubelet import own_root
-from local.kubelet.image import Image
-from local.kubelet.process_spec import ProcessSpec, Surroundings, decide
-from local.kubelet.spawn import make_scratch, start_process
-from local.kubelet.volumes import Mount
+from local.kubernetes.kubelet.process import own_root
+from local.kubernetes.kubelet.process.image import Image
+from local.kubernetes.kubelet.process.process_spec import ProcessSpec, Surroundings, decide
+from local.kubernetes.kubelet.process.spawn import make_scratch, start_process
+from local.kubernetes.kubelet.storage.volumes import Mount
 
 needs_own_root = pytest.mark.skipif(own_root.problem() is not None, reason=f"{own_root.problem()}")
 HOME = "/scaleout-test/backend"

@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local.rehearsal import fingerprint, restore
+from local.rehearsal import fingerprint
 from local.rehearsal.app_client import ENDED
-from phases.catalogue import PHASES
-from phases.migration import RETRY
+from local.rehearsal.trials import restore
+from phases.run.catalogue import PHASES
+from phases.run.orchestrator import RETRY
 from shared.errors import VerificationFailed
-from shared.model import LATER_PHASES
+from shared.model.migration import LATER_PHASES
 
 PATIENCE_SECONDS = 400
 """A run takes half a minute; this is for a busy machine."""

@@ -10,7 +10,7 @@ import yaml
 from kubernetes import client, config
 
 from local.loopback import free_port
-from local.monitoring import operator as prometheus_operator
+from local.prometheus import operator as prometheus_operator
 from local.rehearsal import app_identity, guest
 from local.rehearsal.current_state import OURS, Names, Operator
 from local.rehearsal.world import NODE, NODE_LABEL, ROLES
@@ -29,7 +29,7 @@ UNTRUSTED = (
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cluster in which `kubeconfig-limited` may make no node."""
     made = tmp_path_factory.mktemp("guest")
-    with process("local.cluster", "--dir", str(made), "--deny", "create:nodes", log=made / "log"):
+    with process("local.kubernetes", "--dir", str(made), "--deny", "create:nodes", log=made / "log"):
         yield made
 
 

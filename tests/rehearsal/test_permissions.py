@@ -8,7 +8,7 @@ import pytest
 
 from local.rehearsal import fingerprint
 from local.rehearsal.world import GROUP, SERVER
-from phases.permissions import questions
+from phases.reading.permissions import questions
 
 VAULT_ACTION = "Microsoft.KeyVault/vaults/secrets/*"
 CLUSTER_ACTION = "Microsoft.ContainerService/managedClusters/listClusterUserCredential/action"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from local.kubelet.image import Commands
-from local.kubelet.images import find_image
+from local.kubernetes.kubelet.process.image import Commands
+from local.kubernetes.kubelet.process.images import find_image
 from local.real_open_webui import PACKAGES, find_real_open_webui
 from shared.errors import ConfigurationError
 

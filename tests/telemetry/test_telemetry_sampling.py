@@ -21,11 +21,11 @@ TELLS = """
 import logging, os
 from opentelemetry import _logs, trace
 from shared.adapters.azure_monitor import configure
-from shared.settings import read_settings
+from shared.model.settings import read_settings
 from shared.telemetry import Event, activity, announce, bound, conclude
 
 configure(read_settings(os.environ))
-log = logging.getLogger("phases.execution")
+log = logging.getLogger("phases.run.activity")
 with bound(run="run-0001"):
     for i in range(int(os.environ["COUNT"])):
         with activity("cut_over", "", phase="cut_over") as span:

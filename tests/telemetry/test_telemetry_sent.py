@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from phases.catalogue import PHASES
+from phases.run.catalogue import PHASES
 from shared.telemetry import CATALOGUE, METRICS, Event
 
 pytestmark = pytest.mark.timeout(900)  # three runs come before the first test

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from phases.chronicle import FIGURES, Chronicle
-from phases.execution import execute
+from phases.run.activity import execute
+from phases.run.events import FIGURES, Chronicle
 from shared.errors import PermanentError, TransientError
-from shared.model import MigrationRequest, Outcome, RunState, Target
+from shared.model.migration import MigrationRequest, Outcome, RunState, Target
 from shared.telemetry import CATALOGUE, EVENT_NAME, Event, announce, bound
 from shared.wire import to_wire
 

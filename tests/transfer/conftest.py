@@ -11,9 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from shared.transfer import delta, document_chunk, ledger, ledger_schema, loading, verification
-from shared.transfer.copy_binary import VectorColumn
-from shared.transfer.database import conninfo
+from shared.transfer.delta import delta
+from shared.transfer.ledger import ledger, ledger_schema
+from shared.transfer.load import bulk
+from shared.transfer.pgvector import document_chunk
+from shared.transfer.pgvector.database import conninfo
+from shared.transfer.rows.copy_binary import VectorColumn
+from shared.transfer.verify import verification
 
 STORES = Path(__file__).parent / "stores"
 VERSIONS = ("0.4.24", "0.5.23", "0.6.3", "1.5.9", "upgraded")
@@ -49,7 +53,7 @@ class Target:
         return self.scratch
 
     def copy(self, store: Path, **options: Any) -> dict[str, Any]:
-        return loading.copy_vectors(self.url, store, self.scratch, run=RUN, **options)
+        return bulk.copy_vectors(self.url, store, self.scratch, run=RUN, **options)
 
     def copy_delta(self, store: Path, **options: Any) -> dict[str, Any]:
         return delta.copy_delta(self.url, store, self.scratch, run=RUN, **options)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.transfer import archive as archiving
-from shared.transfer.archive import archive
 from shared.transfer.errors import PermanentError, TransientError
+from shared.transfer.files import archive as archiving
+from shared.transfer.files.archive import archive
 from shared.transfer.progress import Progress
 from tests.transfer.conftest import StoredStore
 

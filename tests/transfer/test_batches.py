@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.transfer.batches import CAREFUL_ROWS, FEWEST_ROWS, MOST_ROWS, Part, batch_rows, batches_of, rows_of
-from shared.transfer.chroma_catalog import Collection
+from shared.transfer.chroma.catalog import Collection
+from shared.transfer.load.batches import CAREFUL_ROWS, FEWEST_ROWS, MOST_ROWS, Part, batch_rows, batches_of, rows_of
 
 
 def part(number: int, rows: int) -> Part:

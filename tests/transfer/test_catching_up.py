@@ -12,9 +12,9 @@ import chromadb
 import pytest
 from chromadb.config import Settings
 
-from shared.transfer.catching_up import FEW_ROWS, MOST_ROUNDS, Round, catch_up, is_last
 from shared.transfer.errors import PermanentError, TransientError, VerificationFailed
-from shared.transfer.finishing import finish, verify_copy
+from shared.transfer.steps.catch_up import FEW_ROWS, MOST_ROUNDS, Round, catch_up, is_last
+from shared.transfer.steps.finish import finish, verify_copy
 from tests.transfer.conftest import RUN, Target
 from tests.transfer.test_copy import change, client_of, fill, make_store
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from chromadb.config import Settings
 
-from shared.transfer import removal
+from shared.transfer.chroma.selection import Selection
 from shared.transfer.errors import ConfigurationError, PermanentError, TransientError, VerificationFailed
-from shared.transfer.selection import Selection
+from shared.transfer.load import removal
 from tests.transfer.conftest import RUN, VERSIONS, StoredStore, Target
 
 WEB_SEARCH = Selection(web_search=True)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.engine import make_url
 
-from shared.transfer.database import conninfo
 from shared.transfer.database_url import DatabaseUrl, parse_url
 from shared.transfer.errors import ConfigurationError
+from shared.transfer.pgvector.database import conninfo
 
 URLS = [
     "postgresql://u:p/#?[:x@h:5433/d?sslmode=require",

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from shared.transfer.carry_files import carry_files
 from shared.transfer.errors import VerificationFailed
-from shared.transfer.files import copy_files, remove_files, verify_files
+from shared.transfer.files.carry_files import carry_files
+from shared.transfer.files.files import copy_files, remove_files, verify_files
 
 MODEL = "cache/embedding/models/models--a--b"
 WEIGHTS = b"weights" * 1000

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.transfer import packing
+from shared.programs import zipapp
 from shared.transfer.errors import ConfigurationError, VerificationFailed
-from shared.transfer.files import copy_files, remove_files, verify_files
+from shared.transfer.files.files import copy_files, remove_files, verify_files
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_killed_copies_leave_no_partial_file_and_go_on(source: Path, target: Pat
     for number in range(60):
         (source / "uploads" / f"more-{number}").write_bytes(os.urandom(200_000))
     archive = tmp_path / "mover.pyz"
-    archive.write_bytes(packing.pack())
+    archive.write_bytes(zipapp.pack())
     command = [sys.executable, str(archive), "copy-files", "--source", str(source), "--target", str(target)]
     expected = tree(source)
     for pause in (0.1, 0.15, 0.2, 0.25, 0.3):

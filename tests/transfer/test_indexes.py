@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.transfer.index_plan import IndexPlan, choose_index
-from shared.transfer.indexes import COLLECTION_INDEX, TEXT_INDEX, VECTOR_INDEX, build_indexes
+from shared.transfer.pgvector.index_plan import IndexPlan, choose_index
+from shared.transfer.pgvector.indexes import COLLECTION_INDEX, TEXT_INDEX, VECTOR_INDEX, build_indexes
 from tests.transfer.conftest import Target
 from tests.transfer.test_copy import make_store
 

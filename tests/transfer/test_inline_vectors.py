@@ -6,10 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from shared.transfer import inline_vectors
-from shared.transfer.copy_binary import VectorColumn
-from shared.transfer.loading import copy_vectors
-from shared.transfer.removal import remove_vectors
+from shared.transfer.load.bulk import copy_vectors
+from shared.transfer.load.removal import remove_vectors
+from shared.transfer.pgvector import toast
+from shared.transfer.rows.copy_binary import VectorColumn
 from tests.transfer.conftest import RUN, Target
 from tests.transfer.test_copy import make_store
 
@@ -26,7 +26,7 @@ from tests.transfer.test_copy import make_store
     ],
 )
 def test_only_where_no_second_row_fits_beside_it(column: VectorColumn, fills: bool) -> None:
-    assert inline_vectors.fills_a_page(column) is fills
+    assert toast.fills_a_page(column) is fills
 
 
 def options(target: Target) -> Any:
@@ -62,7 +62,7 @@ def test_what_a_killed_load_has_left_is_taken_back(make_target: Any, tmp_path: P
         lambda: remove_vectors(target.url, run="another"),
     ):
         with target.connect() as connection:
-            inline_vectors.keep_in_line(connection, target.column)
+            toast.keep_in_line(connection, target.column)
         assert options(target) == ["toast_tuple_target=8160"]
         end()
         assert options(target) is None
@@ -83,6 +83,6 @@ def test_a_table_that_may_not_be_altered_is_loaded_all_the_same(make_target: Any
     with target.superuser() as connection:
         connection.execute("alter table document_chunk owner to session_user")
     with psycopg.connect(target.url) as connection:
-        inline_vectors.keep_in_line(connection, target.column)
+        toast.keep_in_line(connection, target.column)
         assert connection.execute("show lock_timeout").fetchone() == ("0",)
     assert options(target) is None

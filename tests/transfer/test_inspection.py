@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from local.sample import extract, generate, load_sql
-from shared.transfer.copy_binary import VectorColumn
-from shared.transfer.inspection import inspect
-from shared.transfer.top_k import search
+from shared.transfer.inspect.inspection import inspect
+from shared.transfer.pgvector.top_k import search
+from shared.transfer.rows.copy_binary import VectorColumn
 from tests.transfer.conftest import StoredStore, Target
 
 

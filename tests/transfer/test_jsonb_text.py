@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from shared.transfer import jsonb_text
+from shared.transfer.rows import jsonb_text
 
 _text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 _scalars = st.none() | st.booleans() | _text | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from chromadb.config import Settings
 
-from shared.transfer import packing, removal
+from shared.programs import zipapp
+from shared.transfer.load import removal
 from tests.transfer.conftest import RUN, Target
 
 
@@ -41,7 +42,7 @@ class Mover:
 
     def __init__(self, target: Target, data: Path, folder: Path) -> None:
         self._archive = folder / "mover.pyz"
-        self._archive.write_bytes(packing.pack())
+        self._archive.write_bytes(zipapp.pack())
         self._target, self._data = target, data
 
     def start(self, *command: str) -> subprocess.Popen[str]:

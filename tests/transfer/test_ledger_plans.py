@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from shared.transfer import ledger
+from shared.transfer.ledger import ledger
 from tests.transfer.conftest import RUN, Target
 
 COLLECTIONS = 600

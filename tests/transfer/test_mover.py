@@ -17,11 +17,11 @@ import psycopg
 import pytest
 
 import shared.transfer
-from shared.transfer import packing
-from shared.transfer.cleaning import POLICIES
-from shared.transfer.database import conninfo, from_psycopg, vectors_url
+from shared.programs import zipapp
+from shared.transfer.commands import parser
 from shared.transfer.errors import ConfigurationError
-from shared.transfer.mover import parser
+from shared.transfer.pgvector.database import conninfo, from_psycopg, vectors_url
+from shared.transfer.rows.cleaning import POLICIES
 from tests.transfer.conftest import StoredStore, Target
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "transfer.md"
@@ -32,7 +32,7 @@ COMMANDS = re.findall(r"^\| `([a-z-]+)[^|]*\|[^|]*\|[^|]*\|$", DOCUMENT.read_tex
 def mover(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the packed mover as a Job does."""
     archive = tmp_path / "mover.pyz"
-    archive.write_bytes(packing.pack())
+    archive.write_bytes(zipapp.pack())
 
     def run(*arguments: str, url: str = "") -> subprocess.CompletedProcess[str]:
         environment = {
@@ -57,7 +57,7 @@ def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_the_same_sources_pack_to_the_same_bytes() -> None:
-    first, second = packing.pack(), packing.pack()
+    first, second = zipapp.pack(), zipapp.pack()
     assert first == second
     assert len(first) < 700_000
     with zipfile.ZipFile(BytesIO(first)) as archive:
@@ -66,7 +66,7 @@ def test_the_same_sources_pack_to_the_same_bytes() -> None:
 
 def test_it_imports_only_itself_numpy_psycopg_and_the_standard_library() -> None:
     allowed = set(sys.stdlib_module_names) | {"numpy", "psycopg", "chromadb"}
-    for path in Path(shared.transfer.__file__).parent.glob("*.py"):
+    for path in Path(shared.transfer.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 11))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -124,8 +124,8 @@ def test_a_whole_transfer_by_command(
 
 def test_it_runs_from_its_own_bytes_on_stdin(target: Target, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", packing.BOOTSTRAP, "probe", "--data", str(tmp_path)],
-        input=packing.pack(),
+        [sys.executable, "-c", zipapp.BOOTSTRAP, "probe", "--data", str(tmp_path)],
+        input=zipapp.pack(),
         env={**os.environ, "DATABASE_URL": target.url},
         capture_output=True,
         check=False,
@@ -214,7 +214,7 @@ def test_it_runs_on_python_3_11(target: Target, stored: Callable[[str], StoredSt
     subprocess.run([python, "-m", "venv", str(environment)], check=True)
     subprocess.run([environment / "bin" / "pip", "install", "-q", "numpy", "psycopg[binary]"], check=True)
     archive = tmp_path / "mover.pyz"
-    archive.write_bytes(packing.pack())
+    archive.write_bytes(zipapp.pack())
     data = stored("upgraded").path.parent
     common = ("--data", str(data), "--scratch", str(tmp_path / "scratch"), "--run", "r")
     for command in (("copy-vectors", *common), ("verify-vectors", *common, "--full"), ("build-indexes",)):

@@ -18,9 +18,9 @@ from chromadb.config import Settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.transfer.chroma_catalog import read_catalog
-from shared.transfer.chroma_pickle import read_id_map
-from shared.transfer.chroma_store import ChromaStore
+from shared.transfer.chroma.catalog import read_catalog
+from shared.transfer.chroma.index_metadata import read_id_map
+from shared.transfer.chroma.store import ChromaStore
 from shared.transfer.errors import UnknownFormat
 from tests.transfer.conftest import VERSIONS, StoredStore
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from chromadb.config import Settings
 
-from shared.transfer import snapshot
-from shared.transfer.chroma_catalog import read_catalog
-from shared.transfer.chroma_settled import disturbance
-from shared.transfer.chroma_store import ChromaStore
+from shared.transfer.chroma import snapshot
+from shared.transfer.chroma.catalog import read_catalog
+from shared.transfer.chroma.quiet_reading import Reading, StoreInMotion
+from shared.transfer.chroma.snapshot import private_copy, read_undisturbed, readable, renewed_copy, store_fingerprint
+from shared.transfer.chroma.store import ChromaStore
+from shared.transfer.chroma.torn_copy import disturbance
 from shared.transfer.errors import ConfigurationError, TransientError
-from shared.transfer.reading import Reading, StoreInMotion
-from shared.transfer.snapshot import private_copy, read_undisturbed, readable, renewed_copy, store_fingerprint
 from tests.transfer.conftest import StoredStore
 
 WRITER = """

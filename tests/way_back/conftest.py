@@ -13,19 +13,15 @@ import pytest
 from chromadb.config import Settings
 from psycopg.types.json import Jsonb
 
-from shared.transfer import (
-    carry_back,
-    delta,
-    document_chunk,
-    files,
-    ledger,
-    ledger_schema,
-    loading,
-    store_difference,
-    verification,
-)
-from shared.transfer.copy_binary import VectorColumn
-from shared.transfer.database import conninfo
+from shared.transfer.delta import delta
+from shared.transfer.files import files
+from shared.transfer.ledger import ledger, ledger_schema
+from shared.transfer.load import bulk
+from shared.transfer.pgvector import document_chunk
+from shared.transfer.pgvector.database import conninfo
+from shared.transfer.rows.copy_binary import VectorColumn
+from shared.transfer.steps import carry_back
+from shared.transfer.verify import store_difference, verification
 
 RUN = "run-1"
 DIMENSION = 8
@@ -163,7 +159,7 @@ def migrate(database: Any, tmp_path: Path, full_disk: Callable[[dict[str, int], 
         scratch = tmp_path / "bulk"
         scratch.mkdir()
         store = disk / "vector_db"
-        loading.copy_vectors(made.url, store, scratch, run=RUN)
+        bulk.copy_vectors(made.url, store, scratch, run=RUN)
         delta.copy_delta(made.url, store, scratch, run=RUN)
         verification.verify_vectors(made.url, store, scratch, run=RUN)
         with psycopg.connect(database.app_url) as connection:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from phases.switch_plan import Plan
-from shared import deployments, mover
+from phases.cut_over.switch_plan import Plan
 from shared.errors import ConfigurationError
-from shared.model import Brief, MigrationRequest, Target
+from shared.kubernetes import deployments
+from shared.model.migration import Brief, MigrationRequest, Target
+from shared.model.ports import Completed, Manifest, Ports
+from shared.model.survey import DatabaseAddress, Survey
 from shared.names import Names
-from shared.ports import Completed, Manifest, Ports
-from shared.redis_reach import PING
-from shared.survey import DatabaseAddress, Survey
-from shared.transfer.standby import STEP
+from shared.programs import mover_job
+from shared.programs.redis_reach import PING
+from shared.transfer.steps.standby import STEP
 
 RUN = "open-webui-0001"
 TARGET = Target("s", "g", "c", "https://v.vault.azure.net", "p")
@@ -53,7 +54,7 @@ def settled(replicas: int) -> dict[str, int]:
 
 @dataclass
 class FakeCluster:
-    """`shared.ports.Cluster`."""
+    """`shared.model.ports.Cluster`."""
 
     namespace: str = "ollama"
     objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class FakeCluster:
         self.objects[kind, name] = copy.deepcopy(manifest)
         if kind == "Job" and name in self.job_lines:
             self.objects[kind, name]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
-            if mover.GO in str(manifest):
+            if mover_job.GO in str(manifest):
                 self.standby.add(name)
             else:
                 self._end(name)
@@ -140,7 +141,7 @@ class FakeCluster:
     ) -> Completed:
         if PING in command:
             return Completed(0, self.redis_says, "") if self.redis_says else Completed(1, "", "refused")
-        assert (list(command), container) == (["touch", mover.GO], "mover")
+        assert (list(command), container) == (["touch", mover_job.GO], "mover")
         name = pod.removesuffix("-pod")
         self.log.append(f"release {name}")
         self.standby.discard(name)
@@ -194,10 +195,10 @@ def plan_for(cluster: FakeCluster) -> Plan:
         volume="pv-disk",
         environment=({"name": "VECTOR_DB", "value": "pgvector"},),
         connections=10,
-        index=mover.job_for(brief, facts, "build-indexes", ("build-indexes",)),
-        catch_up=mover.job_for(brief, facts, "catch-up", ("catch-up",)),
-        finish=mover.job_for(brief, facts, "finish", ("finish", "--wait-for", mover.GO)),
-        carry_back=mover.way_back_for(brief, facts, "carry-back", ("carry-back",)),
+        index=mover_job.job_for(brief, facts, "build-indexes", ("build-indexes",)),
+        catch_up=mover_job.job_for(brief, facts, "catch-up", ("catch-up",)),
+        finish=mover_job.job_for(brief, facts, "finish", ("finish", "--wait-for", mover_job.GO)),
+        carry_back=mover_job.way_back_for(brief, facts, "carry-back", ("carry-back",)),
     )
 
 

@@ -8,11 +8,11 @@ import pytest
 from kubernetes import client, config
 
 from phases.scale_out import rolling_update
-from shared import deployments, manifests
 from shared.adapters.cluster import FIELD_MANAGER, KubernetesCluster
 from shared.adapters.discovery import dynamic_client
 from shared.errors import ConfigurationError
-from shared.ports import Manifest
+from shared.kubernetes import deployments, manifests
+from shared.model.ports import Manifest
 from tests.local_kubelet.fix_node import cluster
 from tests.way_back.fix_cluster import LABELS, NAMES, RUN, TARGET, deployment
 

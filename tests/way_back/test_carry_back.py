@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from shared.transfer import removal
 from shared.transfer.errors import ConfigurationError, VerificationFailed
-from shared.transfer.store_difference import embedding_dimension
+from shared.transfer.load import removal
+from shared.transfer.verify.store_difference import embedding_dimension
 from tests.way_back.conftest import RUN, Migrated, assert_equal_rows, client_of, files_of, vector_of
 
 type Migrate = Callable[..., Migrated]
@@ -174,9 +174,9 @@ def test_an_unknown_run_changes_nothing(migrated: Migrated) -> None:
 
 
 def test_what_reads_back_differently_is_a_failure(migrated: Migrated, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shared.transfer import chroma_writer
+    from shared.transfer.chroma import writer
 
-    monkeypatch.setattr(chroma_writer.ChromaWriter, "add", lambda self, name, chunks: None)
+    monkeypatch.setattr(writer.ChromaWriter, "add", lambda self, name, chunks: None)
     migrated.insert("file-a", "new", 1, "new", {"a": 1})
     with pytest.raises(VerificationFailed, match="file-a: 1 rows read back differently"):
         migrated.carry_back()
@@ -196,7 +196,7 @@ def _states(folder: Path) -> dict[str, tuple[int, int]]:
 
 def _command(migrated: Migrated) -> list[str]:
     where = ["--data", str(migrated.disk), "--files", str(migrated.share), "--scratch", str(migrated.scratch)]
-    return [sys.executable, "-m", "shared.transfer.mover", "carry-back", *where, "--run", RUN]
+    return [sys.executable, "-m", "shared.transfer.commands", "carry-back", *where, "--run", RUN]
 
 
 def _environment(migrated: Migrated) -> dict[str, str]:

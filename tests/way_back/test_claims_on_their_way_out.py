@@ -2,10 +2,11 @@
 
 import pytest
 
-from phases import findings, provision_storage
-from shared import manifests
-from shared.model import MigrationRequest, Mode, Options
-from shared.survey import Severity, StorageFacts, Survey
+from phases import provision_storage
+from phases.reading import problems as findings
+from shared.kubernetes import manifests
+from shared.model.migration import MigrationRequest, Mode, Options
+from shared.model.survey import Severity, StorageFacts, Survey
 from tests.way_back.fix_cluster import RUN, TARGET, FakeClock, FakeCluster, ports_of
 
 PLAN = provision_storage.Plan(

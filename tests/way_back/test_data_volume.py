@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from phases import preflight
-from phases.switch_plan import decide_environment
-from shared import data_volume, deployments, mover
-from shared.connection_budget import Demand, ServerLimits, plan_budget
+from phases.cut_over.switch_plan import decide_environment
 from shared.errors import ConfigurationError, MigrationError, UnsupportedDeployment
-from shared.model import Brief, MigrationRequest
-from shared.ports import Manifest
-from shared.survey import Problem, Severity, Survey
+from shared.kubernetes import data_directory, deployments
+from shared.model.migration import Brief, MigrationRequest
+from shared.model.ports import Manifest
+from shared.model.survey import Problem, Severity, Survey
+from shared.programs import mover_job
+from shared.sizing.connection_budget import Demand, ServerLimits, plan_budget
 from tests.way_back.fix_cluster import NAMES, RUN, TARGET, FakeClock, FakeCluster, deployment, ports_of
 
 DATA = "/app/backend/data"
@@ -73,8 +74,8 @@ def test_where_the_data_directory_is_on_the_disk(mounts: list[Manifest], data_di
     facts, problems = survey(cluster_of(made(*mounts, data_dir=data_dir)))
     assert (facts.mount_path, facts.sub_path) == place
     assert not [one for one in problems if one.severity is Severity.BLOCKING]
-    job = mover.job_manifest(
-        mover.job_for(Brief(RUN, MigrationRequest(TARGET), Survey()), facts, "x", ("x",)),
+    job = mover_job.job_manifest(
+        mover_job.job_for(Brief(RUN, MigrationRequest(TARGET), Survey()), facts, "x", ("x",)),
         made(*mounts, data_dir=data_dir),
     )
     mounted = {
@@ -159,7 +160,7 @@ def test_another_disk_of_one_node_stands_in_the_way_of_replicas() -> None:
     assert "models" in problem.message
     cluster.put("PersistentVolumeClaim", "models", spec={"accessModes": ["ReadWriteOnce", "ReadWriteMany"]})
     assert survey(cluster)[1] == []
-    assert data_volume.shared_claim_problems([{"metadata": {"name": "m"}, "spec": {}}], 1) == []
+    assert data_directory.shared_claim_problems([{"metadata": {"name": "m"}, "spec": {}}], 1) == []
 
 
 def test_other_pods_on_the_disk_are_named() -> None:

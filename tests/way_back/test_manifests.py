@@ -8,16 +8,16 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from local.cluster.decoding import decode
-from local.cluster.kinds import find_kind
-from local.cluster.validation import find_causes
+from local.kubernetes.model.kinds import find_kind
+from local.kubernetes.registry.decoding import decode
+from local.kubernetes.registry.validation.checks import find_causes
+from phases.cut_over.switch_plan import decide_environment
 from phases.scale_out import rolling_update
-from phases.switch_plan import decide_environment
-from shared import deployments, manifests
-from shared.connection_budget import Demand, ServerLimits, plan_budget
-from shared.model import MigrationRequest, Options, Target
+from shared.kubernetes import deployments, manifests
+from shared.model.migration import MigrationRequest, Options, Target
+from shared.model.survey import Survey
 from shared.names import Names
-from shared.survey import Survey
+from shared.sizing.connection_budget import Demand, ServerLimits, plan_budget
 
 FOLDER = Path(__file__).parents[2] / "infra" / "kubernetes"
 FILES = sorted(FOLDER.rglob("*.yaml"))

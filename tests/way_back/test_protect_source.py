@@ -6,11 +6,11 @@ import pytest
 
 from phases import protect_source
 from phases.protect_source import ERROR_DEADLINE, READY_DEADLINE, Plan
-from shared import deployments
 from shared.errors import PermanentError
-from shared.model import Brief, MigrationRequest, Mode, Options
-from shared.ports import Manifest
-from shared.survey import Severity, StorageFacts, Survey
+from shared.kubernetes import deployments
+from shared.model.migration import Brief, MigrationRequest, Mode, Options
+from shared.model.ports import Manifest
+from shared.model.survey import Severity, StorageFacts, Survey
 from tests.way_back.fix_cluster import NAMES, RUN, TARGET, FakeClock, FakeCluster, deployment, ports_of, settled
 
 GROUP, DRIVER = "snapshot.storage.k8s.io", "disk.csi.azure.com"

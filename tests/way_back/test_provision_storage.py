@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from phases import provision_storage
-from shared.manifests import labels
-from shared.model import Brief, MigrationRequest, Options
-from shared.survey import Severity, StorageFacts, Survey
+from shared.kubernetes.manifests import labels
+from shared.model.migration import Brief, MigrationRequest, Options
+from shared.model.survey import Severity, StorageFacts, Survey
 from tests.way_back.fix_cluster import NAMES, RUN, TARGET, FakeClock, FakeCluster, deployment, plan_for, ports_of
 
 STORAGE = StorageFacts("pv", "Retain", "10Gi", "disk", False, True, False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.rehearsal.restore import read_store
+from local.rehearsal.trials.restore import read_store
 from tests.way_back.conftest import client_of
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from phases import retire_source
-from shared import manifests
 from shared.errors import ConfigurationError, NeedsOperator, UnsupportedDeployment
-from shared.model import Brief, MigrationRequest, Mode, Options
-from shared.ports import Manifest
-from shared.survey import Survey
+from shared.kubernetes import manifests
+from shared.model.migration import Brief, MigrationRequest, Mode, Options
+from shared.model.ports import Manifest
+from shared.model.survey import Survey
 from tests.way_back.fix_cluster import RUN, TARGET, FakeClock, FakeCluster, deployment, ports_of
 
 BY_US = [{"manager": "scaleout", "fieldsV1": {"f:spec": {"f:persistentVolumeReclaimPolicy": {}}}}]

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local.rehearsal import guard_trial
 from local.rehearsal.app_client import AppClient
 from local.rehearsal.processes import wait_until
-from local.rehearsal.restore import read_store
+from local.rehearsal.trials import guard_trial
+from local.rehearsal.trials.restore import read_store
 from local.rehearsal.world import Layout, World
 from local.sample import generate
 

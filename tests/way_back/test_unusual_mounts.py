@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from local.rehearsal.app_client import AppClient
-from local.rehearsal.restore import read_store
+from local.rehearsal.trials.restore import read_store
 from local.rehearsal.world import World
 from tests.rehearsal.fix_world import app, world
 

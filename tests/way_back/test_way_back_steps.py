@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from phases import cut_over
-from phases.before_the_stop import prepare, record
-from phases.switch_plan import Plan, owner_problems
-from phases.way_back import POD_END_DEADLINE
-from shared import mover
-from shared.connection_budget import ServerLimits
-from shared.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
+from phases.cut_over.checks import prepare
+from phases.cut_over.rollback import POD_END_DEADLINE
+from phases.cut_over.switch_plan import Plan, owner_problems
+from phases.cut_over.way_back_record import record
 from shared.errors import ConfigurationError, NeedsOperator, PermanentError, TransientError
-from shared.model import Progress
-from shared.ports import Manifest
-from shared.redis_choice import url_of
-from shared.survey import ChunkTable, Severity
+from shared.kubernetes.deployments import ANSWERED_AT, STOPPED_AT, SWITCHED_AT
+from shared.kubernetes.redis_choice import url_of
+from shared.model.migration import Progress
+from shared.model.ports import Manifest
+from shared.model.survey import ChunkTable, Severity
+from shared.programs import mover_job
+from shared.sizing.connection_budget import ServerLimits
 from tests.way_back.fix_cluster import (
     LABELS,
     NAMES,
@@ -168,13 +169,13 @@ def test_a_deployment_that_was_deleted_since_is_made_again_after_carrying_back(w
 
 
 def test_only_the_way_back_may_write_to_the_disk(world: World) -> None:
-    def disk_mount(job: mover.MoverJob) -> dict[str, Any]:
-        spec = mover.job_manifest(job, deployment())["spec"]["template"]["spec"]
+    def disk_mount(job: mover_job.MoverJob) -> dict[str, Any]:
+        spec = mover_job.job_manifest(job, deployment())["spec"]["template"]["spec"]
         return next(one for one in spec["containers"][0]["volumeMounts"] if one["name"] == "disk")
 
     assert disk_mount(world.plan.finish)["readOnly"]
     assert "readOnly" not in disk_mount(world.plan.carry_back)
-    assert "affinity" not in mover.job_manifest(world.plan.carry_back, deployment())["spec"]["template"]["spec"]
+    assert "affinity" not in mover_job.job_manifest(world.plan.carry_back, deployment())["spec"]["template"]["spec"]
 
 
 def test_everything_that_would_fail_after_the_stop_is_listed_before_it(world: World) -> None:
@@ -333,7 +334,7 @@ def test_what_cannot_stand_by_stops_nothing(world: World) -> None:
 def test_what_finished_before_the_stop_is_not_believed(world: World) -> None:
     cut_over.apply(world.plan, world.ports)
     cut_over.apply(world.plan, world.ports)
-    mover.release(world.cluster, world.plan.finish)  # somebody's mistake
+    mover_job.release(world.cluster, world.plan.finish)  # somebody's mistake
     world.cluster.log.clear()
     assert not cut_over.apply(world.plan, world.ports).finished
     assert f"delete Job {world.plan.finish.name}" in world.cluster.log

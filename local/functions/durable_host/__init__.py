@@ -1,4 +1,4 @@
-"""The real Durable Task extension in our engine's place, where a program that hosts it is at hand.
+"""The real durable extension in the engine's place. Nothing of our own engine.
 
     Azurite    the storage account: queues, tables, blobs                          storage.py
       ▲

@@ -13,8 +13,8 @@ import json
 from aiohttp import web
 
 from local.functions.faults import Outcome
-from local.functions.invocation import DurableFunctions, Invoker
-from local.functions.worker import InvocationFailed
+from local.functions.runtime.worker import InvocationFailed
+from local.functions.triggers.invocation import DurableFunctions, Invoker
 
 LARGEST_BODY = 1 << 30
 """Bytes: a request carries a whole history."""

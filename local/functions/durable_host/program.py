@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from local.functions.worker import Function
+from local.functions.runtime.worker import Function
 from shared.errors import ConfigurationError
 
 log = logging.getLogger(__name__)

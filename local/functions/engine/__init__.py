@@ -1,4 +1,4 @@
-"""A durable engine for Durable Task workers: the sidecar protocol over gRPC, the state in one SQLite file.
+"""A durable engine: Durable Task over gRPC, its state in one SQLite file. Knows no function's code.
 
 Everything that must survive is a row: instances, their history, messages waiting for them (timers are messages due
 later), scheduled activities, entities and operations waiting for them. A step of an orchestration is one transaction,

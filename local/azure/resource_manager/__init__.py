@@ -1,0 +1,1 @@
+"""What Azure Resource Manager answers, by provider. No other host of Azure."""

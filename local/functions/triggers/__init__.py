@@ -1,0 +1,1 @@
+"""What calls the app's functions but HTTP: timers and durable work. Not who decides the work."""

@@ -1,0 +1,1 @@
+"""Where pods run, and nodes that have fallen silent. Not how pods run there."""

@@ -1,0 +1,1 @@
+"""Claims, volumes and their attachment. Not their directories, which are the kubelet's."""

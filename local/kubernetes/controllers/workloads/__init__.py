@@ -1,0 +1,1 @@
+"""Deployments, ReplicaSets, StatefulSets and Jobs: who makes pods. Not where they run."""

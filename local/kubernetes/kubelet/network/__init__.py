@@ -1,0 +1,1 @@
+"""Services: their names, addresses and connections. Nothing of a single pod."""

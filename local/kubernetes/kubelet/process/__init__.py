@@ -1,0 +1,1 @@
+"""How a container becomes a process: image, command, paths, launcher. Not when it starts and ends."""

@@ -1,0 +1,1 @@
+"""Claims, volumes and snapshots as directories. Not which claim gets which volume."""

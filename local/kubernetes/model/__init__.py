@@ -1,0 +1,1 @@
+"""What a Kubernetes object is: kinds, schemas, selectors, refusals. No storage and no HTTP."""

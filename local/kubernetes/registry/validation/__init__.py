@@ -1,0 +1,1 @@
+"""What the API server refuses although it is well-formed. Not what the schema refuses already."""

@@ -1,0 +1,1 @@
+"""How a rehearsal is shown: terminal, pictures, pages. Nothing is measured here."""

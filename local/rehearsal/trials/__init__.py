@@ -1,0 +1,1 @@
+"""What is tried on a migrated installation, and must go well. Nothing of the migration itself."""

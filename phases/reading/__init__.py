@@ -1,0 +1,1 @@
+"""What several phases ask before they change anything. No phase, and nothing that changes the world."""

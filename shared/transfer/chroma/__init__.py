@@ -1,0 +1,1 @@
+"""Chroma's store: read while it is written, written when it is stopped. Nothing of PostgreSQL."""

@@ -1,0 +1,1 @@
+"""What changed since it was copied: found, and exchanged at the target. Not the bulk: `load`."""

@@ -1,0 +1,1 @@
+"""Uploads, cache and the archive of the store. No vector."""

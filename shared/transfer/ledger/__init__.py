@@ -1,0 +1,1 @@
+"""What was copied, noted in schema `scaleout` beside the rows. No row of a user."""
