@@ -31,6 +31,7 @@ check: setup ## format, lint, strict types, import contracts, generated document
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m mypy --strict $(CHECKED)
 	@$(PY) -c 'import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())' --no-logo
+	@$(PY) docs/architecture.py --check
 	@$(PY) -m cogapp --check --diff -I . -p 'import sys; sys.path.insert(0, ".")' $(wildcard README.md docs/*.md) \
 	  || { echo "error: generated documents are stale: run make docs"; exit 1; }
 
@@ -49,6 +50,7 @@ bench: setup ## the benchmark tables
 
 docs: setup ## regenerate the generated parts of the documents
 	@$(PY) -m cogapp -r -I . -p 'import sys; sys.path.insert(0, ".")' $(wildcard README.md docs/*.md)
+	@$(PY) docs/architecture.py
 
 format: setup ## format the code and mend what the linter can
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix --quiet .
