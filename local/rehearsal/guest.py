@@ -4,6 +4,7 @@ What it makes there has a label and goes with it: the namespace with the volumes
 rights of the app's identity, and, by the kubelet, the node and what that brought.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,17 @@ def require_reached(operator: Operator, certificate: dict[str, str]) -> None:
     try:
         operator.run_job(job, seconds=60)
     except ApiException as error:
-        raise not_reached(str(error.body or error.reason), certificate) from error
+        raise not_reached(_said(error), certificate) from error
     finally:
         operator.delete_job(JOB)
+
+
+def _said(error: ApiException) -> str:
+    """The sentence in the Status, or whatever came."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(error.body or error.reason)
 
 
 def not_reached(said: str, certificate: dict[str, str]) -> MigrationError:

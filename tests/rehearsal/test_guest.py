@@ -18,9 +18,8 @@ from shared.errors import ConfigurationError
 from tests.local_kubelet.fix_node import process
 
 UNTRUSTED = (
-    '{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Get '
-    '\\"https://127.0.0.1:34603/containerLogs/default/l/a\\": tls: failed to verify certificate: x509: certificate '
-    'signed by unknown authority","code":500}'
+    'Get "https://127.0.0.1:34603/containerLogs/default/l/a": tls: failed to verify certificate: x509: certificate '
+    "signed by unknown authority"
 )
 """Recorded from Kubernetes 1.36.2 with --kubelet-certificate-authority."""
 
