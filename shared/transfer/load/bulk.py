@@ -77,13 +77,7 @@ def copy_vectors(
 
     def load(catalog: Catalog) -> tuple[int, int, float]:
         collections = chosen.of(catalog)
-        with connected(url) as connection:
-            column = document_chunk.require_table(connection)
-            require_movable(catalog, collections, column)
-            toast.keep_in_line(connection, column)
-            careful = _start(connection, run, catalog, collections, column) or catalog.reader != "files"
-            connection.commit()
-            parts = remaining_parts(connection, run, catalog, collections)
+        column, parts, careful = _begin(url, run, catalog, collections)
         several = workers if catalog.reader == "files" else 1
         rows = batch_rows(rows_of(parts), several, rows_per_second, careful=careful)
         limit = rows_per_second / several
@@ -136,6 +130,19 @@ def _of_one_moment(
     with readable(store, scratch / "stopped", progress=progress) as path:
         found, reader = with_fallback(store, path, scratch, load, selection=selection, progress=progress)
     return found, reader, fingerprint
+
+
+def _begin(
+    url: str, run: str, catalog: Catalog, collections: tuple[Collection, ...]
+) -> tuple[VectorColumn, Batch, bool]:
+    """Note the run in the ledger; return the table's column, what is not copied yet, and whether it needs care."""
+    with connected(url) as connection:
+        column = document_chunk.require_table(connection)
+        require_movable(catalog, collections, column)
+        toast.keep_in_line(connection, column)
+        careful = _start(connection, run, catalog, collections, column) or catalog.reader != "files"
+        connection.commit()
+        return column, remaining_parts(connection, run, catalog, collections), careful
 
 
 def _start(
