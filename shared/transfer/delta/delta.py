@@ -6,8 +6,8 @@ verified, then: neither its rows nor its files are looked at. Of the others only
 read (`changes`) and exchanged (`exchange`), many collections in one transaction, which also moves their watermarks. So
 a killed delta repeats only its last transaction.
 
-What is read is read where it lies if the store stands still. Whether it does is asked before every commit (`reading`):
-nothing is committed that was read from files in motion.
+What is read is read where it lies if the store stands still. Whether it does is asked before every commit
+(`chroma.quiet_reading`): nothing is committed that was read from files in motion.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Copies `uploads/` and `cache/` to a share: resumable, checked by checksum, undone exactly.
 
-The manifest on the target says what was copied (`file_manifest`). A partial file lives under `.scaleout/partial/` only.
+The manifest on the target says what was copied (`manifest`). A partial file lives under `.scaleout/partial/` only.
 A rerun skips files whose size and mtime are as in the manifest; the delta also removes copies whose source has gone.
 Nothing that this module did not copy is ever changed or deleted.
 

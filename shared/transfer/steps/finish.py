@@ -1,7 +1,7 @@
 """The two ends of an online copy: verify the bulk pass while Open WebUI serves, and finish after the stop.
 
 All that grows with the data is compared before the stop, and what changed during the bulk pass or while an approval was
-waited for is carried over just before it (`catching_up`). After it, one process carries the last changes of files and
+waited for is carried over just before it (`catch_up`). After it, one process carries the last changes of files and
 vectors over side by side and compares only what changed, so the time after the stop is short and flat.
 
 Why comparing only that proves the whole: every row was compared with the store after the bulk pass, and what a round or
@@ -9,7 +9,7 @@ the delta wrote since was compared when it was written. A collection whose newes
 vectors have seen it, is still the one that the ledger noted then has not changed in the store, because chromadb enters
 every write in its log first; and in the table only the ledger's transactions write, for Open WebUI does not use it yet.
 Of a collection that has changed, the touched rows are read back and its rows are counted on both sides. And the files
-that all this was read from stood still from before the first look until after the last (`reading`).
+that all this was read from stood still from before the first look until after the last (`chroma.quiet_reading`).
 """
 
 import time
