@@ -191,7 +191,7 @@ def test_a_pod_is_ended_in_order_and_a_stubborn_one_is_killed(here: Node) -> Non
     began = time.monotonic()
     here.core.delete_namespaced_pod("stubborn", NAMESPACE, grace_period_seconds=1)
     here.wait_gone("stubborn")
-    assert 0.9 < time.monotonic() - began < 4
+    assert 0.9 < time.monotonic() - began < 15  # the second of grace that was asked for, not the thirty by default
 
 
 def test_what_a_container_left_running_ends_with_it(here: Node) -> None:
