@@ -180,6 +180,20 @@ def test_requests_are_counted_whatever_the_log_says() -> None:
     assert set(cluster.marked.values()) == {""}  # and the marks are gone
 
 
+def test_marks_go_from_the_others_when_one_replica_cannot_be_reached_any_more() -> None:
+    cluster = world()
+    reach = cluster.execute
+
+    def execute(pod: str, container: str, command: Any, **options: Any) -> Completed:
+        if pod == "a" and command[2] != GET and len(command) == 4 and command[3].startswith("scaleout-"):
+            raise TransientError("pod a is gone")
+        return reach(pod, container, command, **options)
+
+    cluster.execute = execute  # type: ignore[method-assign]
+    assert measured(cluster)[BALANCED][0] is True
+    assert (cluster.marked["b"], cluster.marked["c"]) == ("", "")
+
+
 def test_a_replica_that_no_request_reaches_is_unmet() -> None:
     assert unmet(world(serving=("a", "c"))) == [BALANCED]
 
